@@ -1,0 +1,100 @@
+package provider
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// A SnapshotRef names a snapshot for as long as it exists. It is plain data,
+// kept in manifests and journals.
+type SnapshotRef struct {
+	Provider string `json:"provider"`          // "local", "ebs", ...
+	Account  string `json:"account,omitempty"` // where the provider has them
+	Region   string `json:"region"`
+	ID       string `json:"id"`
+}
+
+// A State says how far a snapshot or a volume has come.
+type State string
+
+const (
+	Pending State = "pending" // being made; ask again
+	Ready   State = "ready"   // complete and usable
+	Failed  State = "failed"  // will never be usable; see Reason
+)
+
+// Snapshot describes a snapshot.
+type Snapshot struct {
+	Ref      SnapshotRef
+	Volume   string // the volume it was made of
+	State    State
+	Progress float64 // 0 to 1
+	Reason   string  // why it Failed
+	Size     int64   // bytes of the volume; 0 if not known
+	Created  time.Time
+	Tags     map[string]string
+}
+
+// Volume describes a volume that a snapshot is being restored to.
+type Volume struct {
+	ID       string
+	State    State
+	Progress float64
+	Reason   string
+	Tags     map[string]string
+}
+
+// A Snapshotter makes and restores point-in-time images of volumes whose
+// bytes never pass through the caller. Its calls return at once; making a
+// snapshot or a volume goes on behind them and is followed by asking again.
+//
+// Where the vendor has no client token, an implementation tags what it makes
+// with the Token, looks for that tag before it creates, and deletes
+// duplicates afterwards.
+type Snapshotter interface {
+	// Create begins a snapshot of a volume. A second call with the same
+	// Token returns the snapshot that the first one began, whatever became
+	// of the first reply; with another volume it is [ErrConflict]. The
+	// content is that of one moment between the call and its return.
+	// [ErrNotFound] if there is no such volume.
+	Create(ctx context.Context, volume string, o SnapshotOptions) (Snapshot, error)
+
+	// Get tells the present state of a snapshot. [ErrNotFound].
+	Get(ctx context.Context, ref SnapshotRef) (Snapshot, error)
+
+	// Restore begins a new volume with the content of a Ready snapshot. It
+	// never touches an existing volume. A second call with the same Token
+	// returns the same volume with its present state: this is how it is
+	// followed. [ErrNotFound]; [ErrConflict] if the snapshot is not Ready.
+	Restore(ctx context.Context, ref SnapshotRef, o RestoreOptions) (Volume, error)
+
+	// Delete removes a snapshot. One that is not there is no error.
+	// Volumes restored from it and other snapshots stay usable.
+	Delete(ctx context.Context, ref SnapshotRef) error
+
+	// List yields the snapshots that carry all the given tags, in ascending
+	// order of ID, by the rules of [BlobStore.List].
+	List(ctx context.Context, tags map[string]string) iter.Seq2[Snapshot, error]
+}
+
+// SnapshotOptions are the attributes of a new snapshot.
+type SnapshotOptions struct {
+	Token string            // makes Create idempotent; required
+	Tags  map[string]string // kept with the snapshot
+}
+
+// RestoreOptions are the attributes of a restored volume.
+type RestoreOptions struct {
+	Token string // makes Restore idempotent; required
+	Zone  string // where the provider has zones
+	Tags  map[string]string
+}
+
+// A SnapshotCopier can copy a snapshot to another region.
+type SnapshotCopier interface {
+	// CopySnapshot begins a copy of ref in region; it is idempotent by
+	// o.Token as Create is. [ErrNotFound] if ref or the region is not there,
+	// [ErrConflict] if ref is not Ready.
+	CopySnapshot(ctx context.Context, ref SnapshotRef, region string, o SnapshotOptions) (Snapshot, error)
+}
