@@ -1,0 +1,51 @@
+# Targets for people and for CI. `make test` is everything that must be green.
+SHELL := /bin/bash
+GO    ?= go
+BIN   := $(CURDIR)/bin
+
+.PHONY: help test check unit race long fmt vet staticcheck tidy cross fuzz clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: check race ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests
+
+check: fmt vet staticcheck tidy cross ## all checks that run no test
+
+unit: ## the tests without the race detector, for a quick look
+	$(GO) test ./...
+
+race: ## all tests with the race detector; HOLDFAST_LONG=1 adds the long ones
+	$(GO) test -race -timeout 40m ./...
+
+long: ## the tests with their long variants, as CI runs them
+	HOLDFAST_LONG=1 $(MAKE) race
+
+fmt:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt these:"; echo "$$bad"; exit 1; fi; echo "gofmt: clean"
+
+vet:
+	$(GO) vet ./...
+
+$(BIN)/staticcheck: internal/tools/go.mod internal/tools/go.sum
+	cd internal/tools && $(GO) build -o $@ honnef.co/go/tools/cmd/staticcheck
+
+staticcheck: $(BIN)/staticcheck
+	$(BIN)/staticcheck ./...
+
+tidy: ## go.mod and go.sum say exactly what is used
+	$(GO) mod tidy -diff
+	cd internal/tools && $(GO) mod verify >/dev/null
+
+cross: ## the whole tree compiles for macOS and Windows, tests included
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	GOOS=windows GOARCH=amd64 $(GO) vet ./...
+
+FUZZTIME ?= 10s
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,115 @@
+package holdfast_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/holdfast-go/holdfast"
+
+// floor says on which floor a package of this module stands. Arrows of import
+// point to lower floors only; on one floor, a child may import its parent.
+func floor(path string) int {
+	rel := strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
+	top, _, child := strings.Cut(rel, "/")
+	switch top {
+	case "": // the front page and the tests beside it
+		return 60
+	case "examples":
+		return 50
+	case "dr":
+		if child {
+			return 35 // what the Planner is made of: notify, report ...
+		}
+		return 40
+	case "provider", "backup", "replicate", "failover", "retention":
+		switch {
+		case child:
+			return 30
+		case top == "provider" || top == "retention":
+			return 10
+		}
+		return 20
+	case "internal":
+		return 0
+	}
+	return -1
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+// wrong returns the imports of p that the drawing forbids.
+func wrong(p listed) (bad []string) {
+	from := floor(p.ImportPath)
+	for _, to := range p.Imports {
+		if to != module && !strings.HasPrefix(to, module+"/") {
+			continue
+		}
+		parent := strings.HasPrefix(p.ImportPath, to+"/")
+		if down := floor(to) < from; !down && !parent {
+			bad = append(bad, to)
+		}
+	}
+	return bad
+}
+
+func TestFloors(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; seen++ {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if floor(p.ImportPath) < 0 {
+			t.Errorf("%s stands on no floor: give it one in floors_test.go or move it", p.ImportPath)
+		}
+		for _, to := range wrong(p) {
+			t.Errorf("%s must not import %s: arrows point down", p.ImportPath, to)
+		}
+	}
+	if seen < 5 {
+		t.Fatalf("go list named only %d packages", seen)
+	}
+}
+
+// The drawing itself must be able to refuse.
+func TestFloorsRefuse(t *testing.T) {
+	for from, to := range map[string]string{
+		"provider":       "retention",
+		"replicate":      "backup",
+		"failover":       "provider/local",
+		"dr":             "provider/local",
+		"backup":         "backup/files",
+		"dr/report":      "dr/notify",
+		"provider/local": "provider/httpstore",
+		"internal/a":     "provider",
+	} {
+		if len(wrong(listed{module + "/" + from, []string{module + "/" + to}})) == 0 {
+			t.Errorf("%s may import %s", from, to)
+		}
+	}
+	for from, to := range map[string]string{
+		"backup/files":   "backup",
+		"dr":             "dr/notify",
+		"provider/local": "provider",
+		"examples/x":     "dr",
+	} {
+		if len(wrong(listed{module + "/" + from, []string{module + "/" + to}})) != 0 {
+			t.Errorf("%s may not import %s", from, to)
+		}
+	}
+}
