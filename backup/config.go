@@ -1,0 +1,108 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"runtime"
+	"time"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// Config says where a repository is and how to work with it. Only Store and
+// Keyring are required.
+type Config struct {
+	Store   provider.BlobStore // the repository is all of it; wrap a store in a prefix to share a bucket
+	Keyring Keyring
+	Writer  string       // recorded in what this process writes, [a-zA-Z0-9._-], at most 64; default: the host's name
+	Logger  *slog.Logger // default: discards
+
+	// Workers compress and encrypt; default runtime.GOMAXPROCS(0).
+	Workers int
+	// Uploads is how many packs are uploaded at once; default 2. Each holds
+	// PackSize in memory.
+	Uploads int
+	// PackSize is about how large a pack becomes, 1 MiB to 512 MiB; default
+	// 16 MiB.
+	PackSize int
+}
+
+var writerPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
+
+// withDefaults validates c and fills in what is zero.
+func (c Config) withDefaults() (Config, error) {
+	var errs []error
+	if c.Store == nil {
+		errs = append(errs, errors.New("Store is nil"))
+	}
+	if c.Writer == "" {
+		c.Writer = defaultWriter()
+	}
+	if !writerPattern.MatchString(c.Writer) {
+		errs = append(errs, fmt.Errorf("Writer %.80q: want 1 to 64 of [a-zA-Z0-9._-]", c.Writer))
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Workers = orDefault(c.Workers, runtime.GOMAXPROCS(0))
+	c.Uploads = orDefault(c.Uploads, 2)
+	c.PackSize = orDefault(c.PackSize, 16<<20)
+	for _, f := range []struct {
+		name          string
+		v, least, top int
+	}{{"Workers", c.Workers, 1, 1024}, {"Uploads", c.Uploads, 1, 1024}, {"PackSize", c.PackSize, 1 << 20, 512 << 20}} {
+		if f.v < f.least || f.v > f.top {
+			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", f.name, f.v, f.least, f.top))
+		}
+	}
+	if len(errs) > 0 {
+		return c, fmt.Errorf("backup config: %w", errors.Join(errs...))
+	}
+	return c, nil
+}
+
+func orDefault(v, d int) int {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+func defaultWriter() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "unnamed"
+	}
+	b := []byte(host)
+	for i, c := range b {
+		if !writerPattern.Match([]byte{c}) {
+			b[i] = '-'
+		}
+	}
+	return string(b[:min(len(b), 64)])
+}
+
+// BackupOptions say how to make a point. The zero value is a Full backup.
+type BackupOptions struct {
+	Mode     Mode
+	Tags     map[string]string // recorded in the point; at most 64, of at most 256 bytes each
+	Time     time.Time         // recorded as the beginning; default: now
+	Progress func(Progress)    // called now and then from one goroutine, and at the end
+}
+
+// RestoreOptions say how to restore.
+type RestoreOptions struct {
+	Progress func(Progress) // called now and then, not concurrently, and at the end
+}
+
+// CheckOptions say how much to check.
+type CheckOptions struct {
+	// ReadData reads, decrypts and verifies the content of every pack. It
+	// is otherwise only checked that everything is there with the right
+	// size and that all metadata can be read.
+	ReadData bool
+	Progress func(Progress)
+}
