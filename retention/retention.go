@@ -54,7 +54,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -307,8 +306,11 @@ func roughly(d time.Duration) string {
 		unit time.Duration
 		name string
 	}{{365 * day, "year"}, {day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
-		if n := d / u.unit; n >= 1 {
-			return strings.TrimSuffix(fmt.Sprintf("%d %ss", n, u.name), map[bool]string{true: "s"}[n == 1])
+		switch n := d / u.unit; {
+		case n == 1:
+			return "1 " + u.name
+		case n > 1:
+			return fmt.Sprintf("%d %ss", n, u.name)
 		}
 	}
 	return d.String()
