@@ -1,56 +1,52 @@
 package dr
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/holdfast-go/holdfast/retention"
 )
 
 // Retention says which points to keep. In YAML it is either a duration, which
-// keeps every point of that age ("30d"), or the fields below; a point that any
-// of them names is kept. Whatever it says, the newest point and the last
-// proven one are never forgotten.
-type Retention struct {
-	Within  Duration `yaml:"within,omitempty" json:"within,omitzero"`   // every point of this age
-	Last    int      `yaml:"last,omitempty" json:"last,omitzero"`       // so many newest points
-	Hourly  int      `yaml:"hourly,omitempty" json:"hourly,omitzero"`   // the newest of each of so many hours
-	Daily   int      `yaml:"daily,omitempty" json:"daily,omitzero"`     // ... days
-	Weekly  int      `yaml:"weekly,omitempty" json:"weekly,omitzero"`   // ... weeks
-	Monthly int      `yaml:"monthly,omitempty" json:"monthly,omitzero"` // ... months
-	Yearly  int      `yaml:"yearly,omitempty" json:"yearly,omitzero"`   // ... years
+// keeps every point of that age ("30d"), or the fields of [retention.Policy]
+// ({daily: 7, weekly: 4, monthly: 12}). Whatever it says, the newest point
+// and the last proven one are never forgotten.
+type Retention retention.Policy
+
+// KeepFor keeps every point for so long.
+func KeepFor(d Duration) Retention { return Retention{MinAge: retention.Span(d)} }
+
+// Policy returns the policy in effect.
+func (r Retention) Policy() retention.Policy {
+	p := retention.Policy(r)
+	if p.KeepLast == 0 {
+		p.KeepLast = 1 // or a workload that stopped would lose its last point
+	}
+	return p
 }
 
-// IsZero reports whether r keeps nothing.
-func (r Retention) IsZero() bool { return r == Retention{} }
+// preset returns the duration if r is nothing but one.
+func (r Retention) preset() (Duration, bool) {
+	span := retention.Policy(r).MinAge
+	p := retention.Policy(r)
+	p.MinAge = 0
+	return Duration(span), span > 0 && p.Validate() != nil && p.MaxAge == 0
+}
 
 // UnmarshalYAML reads both forms.
 func (r *Retention) UnmarshalYAML(decode func(any) error) error {
-	var span Duration
-	spanErr := decode(&span)
-	if spanErr == nil {
-		*r = Retention{Within: span}
+	var text string
+	if decode(&text) == nil {
+		span, err := retention.ParseSpan(text)
+		if err != nil {
+			return fmt.Errorf("retention: %w", err)
+		}
+		*r = KeepFor(Duration(span))
 		return nil
 	}
-	type fields Retention // without this method
-	var f fields
-	if err := decode(&f); err != nil {
-		var text string
-		if decode(&text) == nil {
-			return fmt.Errorf("retention: %w", spanErr)
-		}
+	var p retention.Policy
+	if err := decode(&p); err != nil {
 		return err
 	}
-	*r = Retention(f)
-	return nil
-}
-
-func (r Retention) check() error {
-	for _, n := range []int{r.Last, r.Hourly, r.Daily, r.Weekly, r.Monthly, r.Yearly} {
-		if n < 0 {
-			return errors.New("a count is negative")
-		}
-	}
-	if r.IsZero() {
-		return errors.New("keeps nothing")
-	}
+	*r = Retention(p)
 	return nil
 }

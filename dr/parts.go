@@ -1,0 +1,79 @@
+package dr
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/dr/notify"
+	"github.com/holdfast-go/holdfast/failover"
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// Parts are the things a [Config] names only by kind. A program fills in
+// those it uses; [New] says which ones the configuration needs and are not
+// there.
+type Parts struct {
+	// Stores opens the bucket of a site, by the scheme of its URL ("file",
+	// "https", "s3").
+	Stores map[string]StoreOpener
+
+	// Targets opens a workload, by its type ("files", "postgres").
+	Targets map[string]TargetOpener
+
+	// Checkers judge what a drill restored, by the type of the workload.
+	// Without one a drill shows that a point can be restored, but proves
+	// nothing about the data.
+	Checkers map[string]Checker
+
+	// DNS opens the zone of Config.DNS.
+	DNS func(ctx context.Context, d DNS) (provider.DNSProvider, error)
+
+	// Notify holds what the channels of Config.Notify need besides their
+	// names.
+	Notify notify.Config
+
+	// Primary and Standby say how the service at each site is stopped,
+	// started and asked how it is. Failover needs them, backups do not.
+	Primary SiteParts
+	Standby SiteParts
+
+	// Events, if set, hears of everything a Planner does, one call at a
+	// time. It must not block.
+	Events func(Event)
+
+	Logger *slog.Logger // nil discards
+}
+
+// StoreOpener opens the bucket of a site. The store holds what is below
+// Site.Bucket and nothing else.
+type StoreOpener func(ctx context.Context, s Site) (provider.BlobStore, error)
+
+// TargetOpener makes the target of a workload. It is called anew for every
+// backup, restore and drill.
+type TargetOpener func(ctx context.Context, w Workload) (backup.Target, error)
+
+// A Checker judges restored data.
+type Checker interface {
+	// Check returns nil if what was restored to d from p is good: an
+	// application would work on it.
+	Check(ctx context.Context, w Workload, p backup.Point, d backup.Destination) error
+
+	// Remove deletes what was restored to d, wholly or in part. Nothing
+	// there is no error.
+	Remove(ctx context.Context, d backup.Destination) error
+}
+
+// SiteParts are the service at one site, as failover sees it.
+type SiteParts struct {
+	// Fencer stops the service at this site from accepting writes.
+	Fencer failover.Fencer
+
+	// Promoter makes the service at this site accept writes.
+	Promoter failover.Promoter
+
+	// Private probes ask the service by an address of the site itself,
+	// Public ones by the name clients use.
+	Private []failover.Probe
+	Public  []failover.Probe
+}
