@@ -148,10 +148,10 @@ func (f *frameReader) end() error {
 		return err
 	}
 	// The connection is used again only if its answer was read to the end.
-	if _, err := f.r.ReadByte(); err != io.EOF {
-		return fmt.Errorf("bytes after the end: %w", provider.ErrCorrupt)
+	if _, err := f.r.ReadByte(); err != nil {
+		return err
 	}
-	return io.EOF
+	return fmt.Errorf("bytes after the end: %w", provider.ErrCorrupt)
 }
 
 func (f *frameReader) outcome() error {

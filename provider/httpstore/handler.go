@@ -111,7 +111,8 @@ func (h *handler) serve(op string, f func(a *answer, r *http.Request) error) htt
 			return
 		}
 		we, status := toWireError(err)
-		if status >= 500 || status == http.StatusUnauthorized {
+		// A client that went away is nothing to look into.
+		if r.Context().Err() == nil && (status >= 500 || status == http.StatusUnauthorized) {
 			h.c.Logger.LogAttrs(r.Context(), slog.LevelWarn, "request not served",
 				slog.String("op", op), slog.String("key", r.URL.Query().Get("key")),
 				slog.String("remote", r.RemoteAddr), slog.Any("error", err))
