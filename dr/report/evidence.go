@@ -21,13 +21,13 @@ type Timeline struct {
 type PhaseName string
 
 const (
-	PhaseDetect PhaseName = "detect"
-	PhaseDecide PhaseName = "decide"
-	PhaseFence PhaseName = "fence"
+	PhaseDetect  PhaseName = "detect"
+	PhaseDecide  PhaseName = "decide"
+	PhaseFence   PhaseName = "fence"
 	PhaseRestore PhaseName = "restore"
-	PhaseStart PhaseName = "start"
-	PhaseSwitch PhaseName = "switch"
-	PhaseVerify PhaseName = "verify"
+	PhaseStart   PhaseName = "start"
+	PhaseSwitch  PhaseName = "switch"
+	PhaseVerify  PhaseName = "verify"
 )
 
 // A Phase is one stretch of recovery.

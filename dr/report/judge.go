@@ -102,7 +102,7 @@ func (w *Workload) objectives() []namedObjective {
 func judge(workload, name string, o Objective) Judgement {
 	j := Judgement{Workload: workload, Objective: name, Target: o.Target, Measured: o.Measured, Basis: o.Basis}
 	switch {
-	case o.Measured == nil:
+	case o.Measured == nil || *o.Measured < 0: // Validate refuses the latter
 		j.Outcome = NotMeasured
 		return j
 	case o.Target == nil:
@@ -150,12 +150,21 @@ func (r *Report) failures(js []Judgement) []string {
 	return why
 }
 
+// unmeasured are the reasons for which a run that did not fail has not passed
+// either.
 func unmeasured(js []Judgement) []string {
 	var why []string
+	met := 0
 	for _, j := range js {
 		if j.Outcome == NotMeasured && j.Target != nil {
 			why = append(why, fmt.Sprintf("%s of %s was not measured; its target is %s", j.Objective, j.Workload, *j.Target))
 		}
+		if j.Outcome == Met {
+			met++
+		}
+	}
+	if met == 0 && len(why) == 0 {
+		why = append(why, "No objective has both a target and a measurement")
 	}
 	return why
 }

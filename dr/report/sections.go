@@ -1,0 +1,482 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// sections are all sections of the page in their order. An empty one is
+// shown too, saying that it is empty.
+func sections(r *Report, f Findings, sum string) []section {
+	list := []section{
+		objectivesSection(f),
+		notTestedSection(r, f),
+		timelineSection(r),
+		stepsSection(r),
+		pointsSection(r, f),
+		retentionSection(r),
+		replicationSection(r),
+		integritySection(r),
+		dataSection(r),
+		deviationsSection(r),
+		notificationsSection(r),
+		cleanupSection(r),
+		environmentSection(r),
+		criticalitySection(r),
+	}
+	for i := range list {
+		list[i].Number = i + 1
+	}
+	list = append(list, complianceSection(list), signOffSection(r), proofSection(r, sum))
+	for i := range list {
+		list[i].Number = i + 1
+	}
+	return list
+}
+
+func headFacts(r *Report) []fact {
+	took := txt("")
+	switch {
+	case r.Elapsed != nil:
+		took = txt(r.Elapsed.String() + " by the monotonic clock")
+	default:
+		took = txt(Duration(r.Ended.Sub(r.Started)).String() + " by the wall clock")
+	}
+	plan := txt(r.Plan.ID)
+	if r.Plan.Revision != "" {
+		plan.Text += ", revision " + clip(r.Plan.Revision, shortText)
+	}
+	plan.Lines = []string{"SHA-256 " + r.Plan.SHA256}
+	facts := []fact{
+		{"Kind of run", txt(string(r.Kind))},
+		{"Started", when(&r.Started, "")},
+		{"Ended", when(&r.Ended, "")},
+		{"Duration", took},
+		{"Operator", txt(r.Operator)},
+		{"Approved by", approvals(r.Approvals)},
+		{"Plan", plan},
+		{"Tool", txt(r.Environment.ToolVersion + " on " + r.Environment.Host)},
+	}
+	if r.Scenario != "" {
+		facts = append(facts, fact{"Scenario", cell{Text: clip(r.Scenario, longText)}})
+	}
+	if len(r.Faults) > 0 {
+		facts = append(facts, fact{"Faults injected", lines(r.Faults)})
+	}
+	return facts
+}
+
+func approvals(as []Approval) cell {
+	var list []string
+	for _, a := range as {
+		s := a.By + ", " + instant(a.At)
+		if a.Note != "" {
+			s += ": " + a.Note
+		}
+		list = append(list, s)
+	}
+	if len(list) == 0 {
+		return cell{Text: "no approval recorded", Quiet: true}
+	}
+	return lines(list)
+}
+
+// tiles are what a reader must not miss: the worst of each kind.
+func tiles(r *Report, f Findings) []tile {
+	counts := map[Outcome]int{}
+	targets := 0
+	for _, j := range f.Objectives {
+		if j.Target != nil {
+			targets++
+			counts[j.Outcome]++
+		}
+	}
+	met := tile{Name: "Objectives met", Value: fmt.Sprintf("%d of %d", counts[Met], targets), Mark: okMark,
+		Note: fmt.Sprintf("%d missed, %d not measured", counts[Missed], counts[NotMeasured])}
+	switch {
+	case counts[Missed] > 0:
+		met.Mark = badMark
+	case counts[Met] < targets || targets == 0:
+		met.Mark = openMark
+	}
+	return []tile{met, lossTile(r), integrityTile(r), cleanupTile(r)}
+}
+
+func lossTile(r *Report) tile {
+	t := tile{Name: "Records lost", Value: "not checked", Mark: openMark, Note: "no data check of the service"}
+	if len(r.DataChecks) == 0 {
+		return t
+	}
+	var lost, expected int64
+	for _, d := range r.DataChecks {
+		lost, expected = lost+d.Lost, expected+d.Expected
+	}
+	t.Value, t.Note, t.Mark = grouped(lost), "of "+grouped(expected)+" expected", okMark
+	if lost > 0 {
+		t.Mark = warnMark
+	}
+	return t
+}
+
+func integrityTile(r *Report) tile {
+	t := tile{Name: "Objects mismatched", Value: "not checked", Mark: openMark, Note: "no integrity check"}
+	if len(r.Integrity) == 0 {
+		return t
+	}
+	var bad, all, bytes int64
+	for _, c := range r.Integrity {
+		bad, all, bytes = bad+c.Mismatches, all+c.Objects, bytes+c.Bytes
+	}
+	t.Value, t.Note, t.Mark = grouped(bad), "of "+grouped(all)+" checked, "+sized(bytes), okMark
+	if bad > 0 {
+		t.Mark = badMark
+	}
+	return t
+}
+
+func cleanupTile(r *Report) tile {
+	t := tile{Name: "Left behind", Value: "not recorded", Mark: openMark, Note: "no clean-up in this report"}
+	if len(r.Cleanup) == 0 {
+		return t
+	}
+	left, removed := 0, 0
+	for _, c := range r.Cleanup {
+		switch c.State {
+		case Remains:
+			left++
+		case Removed:
+			removed++
+		}
+	}
+	t.Value, t.Note, t.Mark = fmt.Sprint(left), fmt.Sprintf("%d removed, %d kept on purpose", removed, len(r.Cleanup)-left-removed), okMark
+	if left > 0 {
+		t.Mark = badMark
+	}
+	return t
+}
+
+func objectivesSection(f Findings) section {
+	s := section{ID: "objectives", Title: "Objectives and measurements",
+		Lead: "Every outcome is computed from target and measurement. What was not measured is never counted as met."}
+	t := table{Head: columns("Workload", "Objective", "#Target", "#Measured", "#Margin", "Outcome", "How it was measured")}
+	s.Hollow = true
+	for _, j := range f.Objectives {
+		if j.Outcome != NotMeasured {
+			s.Hollow = false
+		}
+		margin := span(j.Margin, "—")
+		if j.Margin != nil && *j.Margin >= 0 {
+			margin.Text = "+" + margin.Text
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{
+			txt(j.Workload), txt(j.Objective), span(j.Target, "none"), span(j.Measured, "—"), margin,
+			marked(outcomeMark(j.Outcome), string(j.Outcome)), txt(j.Basis),
+		}})
+	}
+	s.Tables = []table{t}
+	s.Notes = []string{
+		"RPO: age of the data recovered, that is the fault minus the commit of the last record restored. " +
+			"RTO: from the fault until verified in service. Failover time: from the decision until the standby serves traffic. " +
+			"Proven age: age of the newest recovery point that had been restored and checked when the run began.",
+	}
+	return s
+}
+
+func outcomeMark(o Outcome) mark {
+	switch o {
+	case Met:
+		return okMark
+	case Missed:
+		return badMark
+	case NoTarget:
+		return pastMark
+	}
+	return openMark
+}
+
+func notTestedSection(r *Report, f Findings) section {
+	s := section{ID: "not-tested", Title: "What was not tested"}
+	if len(r.NotTested) == 0 {
+		s.Lead = "The operator states that nothing within the scope of this plan was left out: the list is empty."
+	} else {
+		s.Lead = "What the run left out, as stated by the operator."
+		t := table{Head: columns("What", "Why", "Last tested")}
+		for _, x := range r.NotTested {
+			t.Rows = append(t.Rows, row{Cells: []cell{txt(x.What), txt(x.Why), when(x.LastTested, "never, or not known")}})
+		}
+		s.Tables = []table{t}
+	}
+	t := table{Caption: "Objectives without a measurement (from the data, whatever was stated above)", Head: columns("Workload", "Objective", "#Target", "Reason given")}
+	for _, j := range f.Objectives {
+		if j.Outcome == NotMeasured {
+			t.Rows = append(t.Rows, row{Cells: []cell{txt(j.Workload), txt(j.Objective), span(j.Target, "none"), txt(j.Basis)}})
+		}
+	}
+	if len(t.Rows) > 0 {
+		s.Tables = append(s.Tables, t)
+	} else {
+		s.Notes = []string{"Every objective of every workload was measured."}
+	}
+	return s
+}
+
+func stepsSection(r *Report) section {
+	s := section{ID: "steps", Title: "Steps and evidence",
+		Lead: "Each step of the plan in its order, with what was observed, word for word.",
+		None: "No steps were recorded."}
+	t := table{Head: columns("Step", "Workload", "Site", "State", "#Attempts", "Started", "#Duration")}
+	for i, x := range r.Steps {
+		workload := x.Workload
+		if workload == "" {
+			workload = "all"
+		}
+		started := when(x.Started, "—")
+		started.Num = true
+		line := row{Cells: []cell{
+			{Text: fmt.Sprintf("%d. %s", i+1, clip(x.Name, shortText))}, txt(workload), txt(x.Site),
+			marked(stepMark(x.State), string(x.State)), num(int64(x.Attempts)), started, span(x.Elapsed, "—"),
+		}}
+		if x.Error != "" {
+			line.Detail = append(line.Detail, fact{"Reason", cell{Text: clip(x.Error, longText)}})
+		}
+		for _, e := range x.Evidence {
+			line.Detail = append(line.Detail, fact{cmp.Or(clip(e.What, shortText), "Evidence"), cell{Text: clip(e.Text, longText), Code: true}})
+		}
+		t.Rows = append(t.Rows, line)
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func stepMark(s StepState) mark {
+	switch s {
+	case StepDone:
+		return okMark
+	case StepFailed, StepRolledBack:
+		return badMark
+	case StepSkipped:
+		return warnMark
+	}
+	return openMark
+}
+
+func pointsSection(r *Report, f Findings) section {
+	s := section{ID: "points", Title: "Recovery points", None: "No recovery points were listed."}
+	if len(r.Points) == 0 {
+		return s
+	}
+	s.Lead = "How far the points have come: committed (its manifest is written), then arrived (every object is at the standby), then restorable (with all it needs, the primary region gone), then proven (restored, checked, timed). Ages are as of " + instant(r.PointsAsOf) + "."
+	sums := table{Head: columns("Workload", "#Committed", "#Arrived", "#Restorable", "#Proven")}
+	for i := 0; i+len(allStages) <= len(f.Stages); i += len(allStages) {
+		cells := []cell{txt(f.Stages[i].Workload)}
+		for _, g := range f.Stages[i : i+len(allStages)] {
+			c := num(int64(g.Count))
+			if g.Age != nil {
+				c.Lines = []string{"newest " + g.Age.String()}
+			} else {
+				c.Lines = []string{"none"}
+			}
+			cells = append(cells, c)
+		}
+		sums.Rows = append(sums.Rows, row{Cells: cells})
+	}
+	newest := slices.Clone(r.Points)
+	slices.SortStableFunc(newest, func(a, b Point) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.ID, b.ID))
+	})
+	shown, more := limited(newest, 40)
+	all := table{Caption: "Points, newest first", More: more,
+		Head: columns("Point", "Workload", "Mode", "Stage", "#Age", "#Read", "#New", "#Stored")}
+	for _, p := range shown {
+		age := Duration(r.PointsAsOf.Sub(p.At))
+		at := span(&age, "")
+		at.Lines = []string{instant(p.At)}
+		all.Rows = append(all.Rows, row{Cells: []cell{code(p.ID), txt(p.Workload), txt(p.Mode), txt(string(p.Stage)),
+			at, size(p.BytesRead), size(p.BytesNew), size(p.BytesStored)}})
+	}
+	s.Charts = pointCharts(r)
+	s.Tables = []table{sums, all}
+	if r.Selection != "" {
+		s.Facts = []fact{{"Points restored were chosen", txt(r.Selection)}}
+	}
+	return s
+}
+
+func retentionSection(r *Report) section {
+	s := section{ID: "retention", Title: "Retention decisions", None: "No retention decisions were taken or recorded."}
+	shown, more := limited(r.Retention, 200)
+	t := table{Head: columns("Point", "Workload", "Decision", "Reasons", "Locked until"), More: more}
+	for _, d := range shown {
+		m := okMark
+		switch d.Verdict {
+		case Forgotten:
+			m = pastMark
+		case HeldBack:
+			m = warnMark
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{code(d.Point), txt(d.Workload), marked(m, string(d.Verdict)), lines(d.Reasons), when(d.Until, "no lock")}})
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func replicationSection(r *Report) section {
+	s := section{ID: "replication", Title: "Replication", None: "No replication was recorded."}
+	t := table{Head: columns("From", "To", "#Copied", "#Backlog", "#Lag", "#Read again", "Mismatches")}
+	for _, x := range r.Replication {
+		copied, backlog := num(x.Objects), num(x.BacklogObjects)
+		copied.Lines, backlog.Lines = []string{sized(x.Bytes)}, []string{sized(x.BacklogBytes)}
+		t.Rows = append(t.Rows, row{Cells: []cell{txt(x.From), txt(x.To), copied, backlog, span(x.Lag, "not measured"),
+			num(x.Verified), mismatches(x.Mismatches, x.Verified)}})
+	}
+	s.Tables = []table{t}
+	if len(r.Replication) > 0 {
+		s.Notes = []string{"Copied and backlog are objects, with their bytes below. Lag is the age of the oldest object not yet copied. Read again: objects that were read at the destination and hashed."}
+	}
+	return s
+}
+
+// mismatches is open if nothing was looked at: no mismatch is then no news.
+func mismatches(bad, looked int64) cell {
+	switch {
+	case bad > 0:
+		return marked(badMark, grouped(bad))
+	case looked == 0:
+		return marked(openMark, "not checked")
+	}
+	return marked(okMark, "none")
+}
+
+func integritySection(r *Report) section {
+	s := section{ID: "integrity", Title: "Integrity of stored content", None: "No integrity check was made."}
+	t := table{Head: columns("What", "Site", "Algorithm", "Sample", "#Objects", "#Bytes", "Mismatches")}
+	for _, x := range r.Integrity {
+		line := row{Cells: []cell{txt(x.What), txt(x.Site), txt(x.Algorithm), txt(x.Sample), num(x.Objects), size(x.Bytes), mismatches(x.Mismatches, x.Objects)}}
+		if len(x.Mismatched) > 0 {
+			shown, more := limited(x.Mismatched, 20)
+			names := strings.Join(shown, "\n")
+			if more != "" {
+				names += "\n" + more
+			}
+			line.Detail = []fact{{"Objects that did not match", cell{Text: clip(names, longText), Code: true}}}
+		}
+		t.Rows = append(t.Rows, line)
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func dataSection(r *Report) section {
+	s := section{ID: "data", Title: "Data check of the service", None: "The recovered service was not asked for its data."}
+	t := table{Head: columns("Workload", "What was counted", "#Expected", "#Present", "Lost", "First lost", "Last lost")}
+	for _, d := range r.DataChecks {
+		lost := mismatches(d.Lost, d.Expected)
+		if d.Lost > 0 {
+			lost.Mark = warnMark
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{txt(d.Workload), txt(d.What), num(d.Expected), num(d.Present), lost, txt(d.FirstLost), txt(d.LastLost)}})
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func deviationsSection(r *Report) section {
+	s := section{ID: "deviations", Title: "Deviations and exceptions", None: "No deviation from the plan and no exception was recorded."}
+	t := table{Head: columns("What", "Impact", "Owner", "Due")}
+	for _, d := range r.Deviations {
+		t.Rows = append(t.Rows, row{Cells: []cell{txt(d.What), txt(d.Impact), txt(d.Owner), when(d.Due, "no date")}})
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func notificationsSection(r *Report) section {
+	s := section{ID: "notifications", Title: "Notifications sent", None: "No notification was sent."}
+	t := table{Head: columns("Time", "Channel", "To", "Event", "Delivery")}
+	for _, n := range r.Notifications {
+		d := marked(openMark, "sent, no receipt")
+		switch {
+		case n.Error != "":
+			d = marked(badMark, "failed: "+clip(n.Error, shortText))
+		case n.Delivered != "":
+			d = marked(okMark, "delivered: "+clip(n.Delivered, shortText))
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{when(&n.At, ""), txt(n.Channel), txt(n.To), txt(n.Event), d}})
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func cleanupSection(r *Report) section {
+	s := section{ID: "cleanup", Title: "Clean-up", None: "No clean-up was recorded."}
+	t := table{Head: columns("Resource", "State", "Checked", "Proof")}
+	for _, x := range r.Cleanup {
+		m := okMark
+		switch x.State {
+		case Remains:
+			m = badMark
+		case Spared:
+			m = warnMark
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{code(x.Resource), marked(m, string(x.State)), when(&x.Checked, ""), txt(x.Proof)}})
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func environmentSection(r *Report) section {
+	s := section{ID: "environment", Title: "Environment"}
+	t := table{Head: columns("Site", "Role", "Provider", "Account", "Region")}
+	for _, x := range r.Environment.Sites {
+		t.Rows = append(t.Rows, row{Cells: []cell{txt(x.Name), txt(x.Role), txt(x.Provider), code(x.Account), txt(x.Region)}})
+	}
+	s.Tables = []table{t}
+	segregation := txt(r.Environment.Segregation)
+	if segregation.Quiet {
+		segregation.Text = "not stated"
+	}
+	s.Facts = []fact{
+		{"Tool", txt(r.Environment.ToolVersion)},
+		{"Host", txt(r.Environment.Host)},
+		{"Segregation", segregation},
+	}
+	return s
+}
+
+func criticalitySection(r *Report) section {
+	s := section{ID: "criticality", Title: "Criticality of the workloads", Hollow: true}
+	t := table{Head: columns("Workload", "Criticality")}
+	for _, x := range r.Workloads {
+		c := txt(x.Criticality)
+		if c.Quiet {
+			c.Text = "not stated"
+		} else {
+			s.Hollow = false
+		}
+		t.Rows = append(t.Rows, row{Cells: []cell{txt(x.Name), c}})
+	}
+	s.Tables = []table{t}
+	return s
+}
+
+func signOffSection(r *Report) section {
+	s := section{ID: "sign-off", Title: "Sign-off", Signs: r.SignOff,
+		Lead: "By signing, I confirm that I have read this report, including what was not tested and the deviations."}
+	if len(s.Signs) == 0 {
+		s.Signs = []SignOff{{Role: "Operator"}, {Role: "Reviewer"}, {Role: "Management"}}
+	}
+	return s
+}
+
+func proofSection(r *Report, sum string) section {
+	return section{ID: "proof", Title: "About this document",
+		Lead: "This page and the file report-" + r.ID + ".json hold the same data. The page names the SHA-256 of that file; recompute it with any tool:",
+		Code: "sha256sum report-" + r.ID + ".json\n" + sum,
+		Notes: []string{
+			fmt.Sprintf("Verify of the Go package dr/report also renders the page again from the file and compares every byte (renderer %d, format %d). The hash alone proves no author: for that, look it up in the signed audit log.", renderer, Format),
+			"All times are UTC. Characters that do not show or that change the direction of text are spelled out, as ‹U+202E›.",
+		},
+	}
+}
