@@ -2,10 +2,18 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
-	"io"
-	"iter"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unicode/utf8"
 
+	"github.com/holdfast-go/holdfast/internal/durable"
 	"github.com/holdfast-go/holdfast/provider"
 )
 
@@ -21,41 +29,242 @@ type Config struct {
 	Create bool
 }
 
+// What is in the directory of a store.
+const (
+	marker    = "holdfast-store" // says that this is a store; made last
+	dataDir   = "data"           // the objects, see blob_names.go
+	stageDir  = "staged"         // one directory per open store that writes
+	lockDir   = "locks"          // one file per shard of the keys
+	setupLock = "setup-lock"
+)
+
 // BlobStore is a [provider.BlobStore] and a [provider.Locker] in a directory.
-type BlobStore struct{ c Config }
+// Any number of processes on one machine may use one directory at the same
+// time.
+//
+// It takes every valid key, on file systems that ignore case or forbid
+// characters too. Conditional puts, deletes and locks hold between processes;
+// over a network file system that is only as true as its flock.
+//
+// Each object is one file with its SHA-256 in front. A reader that starts at
+// the first byte and reads to the last one checks it, and fails with
+// [provider.ErrCorrupt] in place of the last bytes; a reader of a part of an
+// object cannot. An object whose description is damaged fails Get and Stat
+// with ErrCorrupt, and List yields it without a Version.
+//
+// Retention binds those who use this package, whatever their process and
+// however often it is restarted. It does not bind those who may write to the
+// directory with other programs, and it trusts the clock of the machine.
+//
+// Directories of keys stay after their last object has been deleted.
+type BlobStore struct {
+	dir    string
+	root   *os.Root
+	shards [256]chan struct{} // held by the goroutine that holds the shard's file
 
-// NewBlobStore opens the store in c.Dir. Close it when done.
-func NewBlobStore(c Config) (*BlobStore, error) { return nil, errors.ErrUnsupported }
+	mu      sync.Mutex
+	known   map[string]struct{} // directories whose names are durable
+	stage   string              // this store's directory for staging; "" before the first Put
+	unstage func() error        // gives back the lock that keeps stage alive
 
-// Close releases the directory. No call may be under way or follow.
-func (s *BlobStore) Close() error { return errors.ErrUnsupported }
-
-// Get implements [provider.BlobStore].
-func (s *BlobStore) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
-	return nil, provider.Info{}, errors.ErrUnsupported
+	step func(string) // called by tests after each step of a change
 }
 
-// Put implements [provider.BlobStore].
-func (s *BlobStore) Put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
-	return provider.Info{}, errors.ErrUnsupported
+var (
+	_ provider.BlobStore = (*BlobStore)(nil)
+	_ provider.Locker    = (*BlobStore)(nil)
+)
+
+// NewBlobStore opens the store in c.Dir. Close it when done. A directory that
+// is missing, or holds no store, is an error unless c.Create is set.
+func NewBlobStore(c Config) (*BlobStore, error) {
+	s, err := openBlobStore(c)
+	if err != nil {
+		return nil, &provider.Error{Op: "open", Provider: "local", Key: c.Dir, Err: err}
+	}
+	return s, nil
 }
 
-// Stat implements [provider.BlobStore].
-func (s *BlobStore) Stat(ctx context.Context, key string) (provider.Info, error) {
-	return provider.Info{}, errors.ErrUnsupported
+func openBlobStore(c Config) (*BlobStore, error) {
+	if c.Dir == "" {
+		return nil, errors.New("Dir is empty: name the directory of the store")
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if c.Create {
+		if err := makeDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("no store here (is its file system mounted? Config.Create makes a new store): %w", err)
+	}
+	s := &BlobStore{dir: dir, root: root, known: map[string]struct{}{}, step: func(string) {}}
+	for i := range s.shards {
+		s.shards[i] = make(chan struct{}, 1)
+	}
+	if c.Create {
+		err = s.create()
+	}
+	if err == nil {
+		err = s.checkMarker()
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
-// Delete implements [provider.BlobStore].
-func (s *BlobStore) Delete(ctx context.Context, key string, o provider.DeleteOptions) error {
-	return errors.ErrUnsupported
+// Close removes what was staged and releases the directory. No call may be
+// under way or follow.
+func (s *BlobStore) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.stage != "" {
+		err = errors.Join(s.unstage(), s.root.RemoveAll(s.stage))
+		s.stage = ""
+	}
+	return errors.Join(err, s.root.Close())
 }
 
-// List implements [provider.BlobStore].
-func (s *BlobStore) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
-	return func(yield func(provider.Info, error) bool) { yield(provider.Info{}, errors.ErrUnsupported) }
+// makeDir makes dir and its missing parents, durably.
+func makeDir(dir string) error {
+	top := filepath.Dir(dir)
+	for {
+		if _, err := os.Stat(top); err == nil || filepath.Dir(top) == top {
+			break
+		}
+		top = filepath.Dir(top)
+	}
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	rel, err := filepath.Rel(top, dir)
+	if err != nil {
+		return err
+	}
+	return durable.MkdirAll(root, filepath.ToSlash(rel))
 }
 
-// Lock implements [provider.Locker].
-func (s *BlobStore) Lock(ctx context.Context, key string, r provider.Retention) error {
-	return errors.ErrUnsupported
+type storeFormat struct {
+	Format  string `json:"format"`
+	Version int    `json:"version"`
+}
+
+var thisFormat = storeFormat{Format: "holdfast blob store", Version: 1}
+
+// create makes a store in an empty directory. The marker comes last, so that
+// a crash leaves a directory that still counts as empty.
+func (s *BlobStore) create() error {
+	if _, err := s.root.Stat(marker); err == nil {
+		return nil
+	}
+	if err := s.checkEmpty("."); err != nil {
+		return err
+	}
+	unlock, err := durable.Lock(context.Background(), s.root, setupLock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := s.root.Stat(marker); err == nil {
+		return nil // another process was faster
+	}
+	for _, dir := range []string{dataDir, stageDir, lockDir} {
+		if err := durable.MkdirAll(s.root, dir); err != nil {
+			return err
+		}
+		if err := s.checkEmpty(dir); err != nil {
+			return err
+		}
+	}
+	b, err := json.Marshal(thisFormat)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(s.root, marker, append(b, '\n'))
+}
+
+// checkEmpty fails if dir holds anything that create does not put there.
+func (s *BlobStore) checkEmpty(dir string) error {
+	f, err := s.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		ours := name == dataDir || name == stageDir || name == lockDir || name == setupLock || strings.HasPrefix(name, marker)
+		if dir != "." || !ours {
+			return fmt.Errorf("will not make a store in a directory that is in use: it has no %s, but there is %s", marker, filepath.Join(dir, name))
+		}
+	}
+	return nil
+}
+
+// checkMarker tells a store from a directory that lost it. Its error never
+// matches fs.ErrNotExist: a store that is gone is not an object that is not
+// there.
+func (s *BlobStore) checkMarker() error {
+	b, err := s.root.ReadFile(marker)
+	if err != nil {
+		return fmt.Errorf("no store in %s (is its file system mounted? was it deleted?): read %s: %v", s.dir, marker, err)
+	}
+	var f storeFormat
+	if err := json.Unmarshal(b, &f); err != nil {
+		return fmt.Errorf("no store in %s: %s is damaged: %w", s.dir, marker, err)
+	}
+	if f != thisFormat {
+		return fmt.Errorf("store in %s is a %q of version %d, want a %q of version %d",
+			s.dir, f.Format, f.Version, thisFormat.Format, thisFormat.Version)
+	}
+	return nil
+}
+
+// begin is the start of every call.
+func (s *BlobStore) begin(ctx context.Context, key string) error {
+	if key == "" || len(key) > 1024 || !utf8.ValidString(key) {
+		return provider.ErrInvalidKey
+	}
+	return ctx.Err()
+}
+
+// failure gives an error its final form. "Not there" is only believed if the
+// store itself is.
+func (s *BlobStore) failure(op, key string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		if gone := s.checkMarker(); gone != nil {
+			err = gone
+		}
+	}
+	return &provider.Error{Op: op, Provider: "local", Key: key, Err: err}
+}
+
+// exclusively runs f while no other goroutine or process does so for a key of
+// the same shard.
+func (s *BlobStore) exclusively(ctx context.Context, key string, f func() error) (err error) {
+	shard := sha256.Sum256([]byte(key))[0]
+	select {
+	case s.shards[shard] <- struct{}{}:
+		defer func() { <-s.shards[shard] }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	unlock, err := durable.Lock(ctx, s.root, fmt.Sprintf("%s/%02x", lockDir, shard))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	s.step("locked")
+	return f()
 }

@@ -1,0 +1,16 @@
+//go:build !windows
+
+package durable
+
+import "os"
+
+// SyncDir makes the names in the directory dir durable: files made, renamed,
+// linked and removed there.
+func SyncDir(root *os.Root, dir string) error {
+	f, err := root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
