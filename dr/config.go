@@ -1,5 +1,7 @@
 package dr
 
+import "github.com/holdfast-go/holdfast/failover"
+
 // A Config says what is protected, where to, how well, and what happens when
 // a site is lost. It holds no secret, only references to secrets. Read one
 // with [Load] or [ParseConfig], or fill it in Go; [Config.Validate] judges
@@ -196,31 +198,22 @@ type Recipient struct {
 // the primary region.
 func (r Recipient) UsableWithoutPrimary() bool { return r.Home == AtStandby || r.Home == Offline }
 
-// FailoverMode says who decides about a failover.
-type FailoverMode string
-
-// The modes of failover.
-const (
-	Manual    FailoverMode = "manual"    // a person starts it
-	Assisted  FailoverMode = "assisted"  // detected and prepared; one approval starts it
-	Automatic FailoverMode = "automatic" // detected and started; needs a witness
-)
-
 // Failover says when and how the standby takes over. Its zero value is manual
 // failover with the defaults below.
 type Failover struct {
 	// Automatic is the classic switch; it is the same as Mode Automatic.
-	Automatic bool         `yaml:"automatic,omitempty" json:"automatic,omitempty"`
-	Mode      FailoverMode `yaml:"mode,omitempty" json:"mode,omitempty"`
+	Automatic bool          `yaml:"automatic,omitempty" json:"automatic,omitempty"`
+	Mode      failover.Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
 
 	HealthInterval   Duration `yaml:"health_interval,omitempty" json:"health_interval,omitzero"`     // 0 means 60 s
 	FailureThreshold int      `yaml:"failure_threshold,omitempty" json:"failure_threshold,omitzero"` // failed probes in a row; 0 means 3
 
-	// Profile names the order of the steps; empty means the default one.
-	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// Profile names the order of the steps, serve-first or traffic-first;
+	// empty means serve-first. See [failover.Profile].
+	Profile failover.Profile `yaml:"profile,omitempty" json:"profile,omitempty"`
 
-	// LeaseTTL is how long the lease of a site lives without renewal. 0
-	// means twice HealthInterval.
+	// LeaseTTL is how long an orchestrator that says nothing stays in
+	// charge of a run. 0 means 30 seconds.
 	LeaseTTL Duration `yaml:"lease_ttl,omitempty" json:"lease_ttl,omitzero"`
 
 	// Budget is the promise from the decision to verified traffic. 0 means
@@ -244,4 +237,8 @@ type DNS struct {
 // Drill says how often recovery points are proven by restoring one.
 type Drill struct {
 	Every Duration `yaml:"every,omitempty" json:"every,omitzero"` // 0 means only on request
+
+	// Scratch is where drills restore to, as the targets define places: a
+	// drill uses Scratch/workload/point and removes that afterwards.
+	Scratch string `yaml:"scratch,omitempty" json:"scratch,omitempty"`
 }

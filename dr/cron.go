@@ -3,6 +3,7 @@ package dr
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func parseCron(expr string, loc *time.Location) (cron, error) {
 		return cron{}, fmt.Errorf("%q has %d fields; want five: minute hour day month weekday", expr, len(fields))
 	}
 	for _, f := range fields {
-		if i := strings.IndexFunc(f, notCron); i >= 0 {
+		if !cronField.MatchString(f) {
 			return cron{}, fmt.Errorf("%q: field %q is not understood", expr, f)
 		}
 	}
@@ -66,11 +67,13 @@ func parseCron(expr string, loc *time.Location) (cron, error) {
 	return c, nil
 }
 
-// notCron reports characters outside the plain language of cron; gronx knows
-// more (L, W, #), about which tools disagree.
-func notCron(r rune) bool {
-	return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("*,-/", r))
-}
+// cronField is the plain language of cron; gronx knows more (L, W, #), about
+// which tools disagree.
+var cronField = func() *regexp.Regexp {
+	value := `([0-9]{1,2}|(?i:sun|mon|tue|wed|thu|fri|sat|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))`
+	item := `(\*|` + value + `(-` + value + `)?)(/[0-9]{1,2})?`
+	return regexp.MustCompile(`^` + item + `(,` + item + `)*$`)
+}()
 
 // horizon bounds every search: 29 February comes within eight years, also
 // across 2100.

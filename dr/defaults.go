@@ -1,6 +1,10 @@
 package dr
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-go/holdfast/failover"
+)
 
 // The defaults of zero fields.
 const (
@@ -49,20 +53,17 @@ func (c Config) Workload(name string) (Workload, bool) {
 	return Workload{}, false
 }
 
-// FailoverMode returns the mode in effect.
-func (f Failover) mode() FailoverMode {
+// mode is the mode in effect.
+func (f Failover) mode() failover.Mode {
 	if f.Mode == "" && f.Automatic {
-		return Automatic
+		return failover.Automatic
 	}
-	return or(f.Mode, Manual)
+	return or(f.Mode, failover.Manual)
 }
 
 func (f Failover) interval() time.Duration { return or(f.HealthInterval, defaultHealth).Std() }
 func (f Failover) threshold() int          { return or(f.FailureThreshold, defaultThreshold) }
 func (f Failover) budget() time.Duration   { return or(f.Budget, defaultBudget).Std() }
-func (f Failover) leaseTTL() time.Duration {
-	return or(f.LeaseTTL, Duration(2*f.interval())).Std()
-}
 
 // detection is the time until a fault is noticed: the threshold of probes in
 // a row, of which the first comes up to one interval after the fault.

@@ -165,4 +165,23 @@ func (c Config) validateDrill(f *faults) {
 		f.add("drill.every", fmt.Sprintf("a drill every %v cannot keep the newest proven point younger than the %v of objectives.proven", c.Drill.Every, proven),
 			"drill more often, or promise less")
 	}
+	if c.Drill.Every > 0 && c.Drill.Scratch == "" {
+		f.add("drill.scratch", "is not set", "say where drills restore to")
+	}
+	scratch, ok := locate(c.Drill.Scratch)
+	if !ok {
+		return
+	}
+	check := func(field, place string) {
+		if l, ok := locate(place); ok && (l.holds(scratch) || scratch.holds(l)) {
+			f.add("drill.scratch", "overlaps with "+field, "use a place of its own: what a drill restores is deleted")
+		}
+	}
+	for i, w := range c.Workloads {
+		check(at("targets", i)+".source", w.Source)
+		check(at("targets", i)+".restore_to", w.RestoreTo)
+	}
+	for _, s := range c.sites() {
+		check(s.field+".bucket", s.Bucket)
+	}
 }

@@ -5,19 +5,21 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failover"
 )
 
 func (c Config) validateFailover(f *faults) {
 	v := c.Failover
 	switch v.Mode {
-	case "", Manual, Assisted, Automatic:
+	case "", failover.Manual, failover.Assisted, failover.Automatic:
 	default:
 		f.add("failover.mode", fmt.Sprintf("%q is none of manual, assisted, automatic", v.Mode), "choose one, or leave it out for manual")
 	}
-	if v.Automatic && v.Mode != "" && v.Mode != Automatic {
+	if v.Automatic && v.Mode != "" && v.Mode != failover.Automatic {
 		f.add("failover.automatic", fmt.Sprintf("is true, but failover.mode is %q", v.Mode), "keep one of the two")
 	}
-	if v.mode() == Automatic && c.Sites.Witness == nil {
+	if v.mode() == failover.Automatic && c.Sites.Witness == nil {
 		f.add("failover.mode", "automatic failover without a witness: two sites cannot tell a dead peer from a cut line, and both would take over",
 			"add sites.witness in a third region, or use assisted")
 	}
@@ -27,12 +29,16 @@ func (c Config) validateFailover(f *faults) {
 	if v.FailureThreshold < 0 || v.FailureThreshold > 100 {
 		f.add("failover.failure_threshold", fmt.Sprintf("%d is out of range", v.FailureThreshold), "use 2 to 100")
 	}
-	if v.FailureThreshold == 1 && v.mode() == Automatic {
+	if v.FailureThreshold == 1 && v.mode() == failover.Automatic {
 		f.add("failover.failure_threshold", "one lost probe would start an automatic failover", "use 2 or more")
 	}
-	if v.LeaseTTL != 0 && v.leaseTTL() <= v.interval() {
-		f.add("failover.lease_ttl", fmt.Sprintf("%v is not longer than the health interval of %v: the lease would run out between two renewals", v.LeaseTTL, Duration(v.interval())),
-			"use at least twice the interval")
+	if v.LeaseTTL != 0 && v.LeaseTTL.Std() < 3*time.Second {
+		f.add("failover.lease_ttl", fmt.Sprintf("%v is shorter than 3s: one slow request would lose the lease", v.LeaseTTL), "leave it out for 30s")
+	}
+	switch failover.Profile(v.Profile) {
+	case "", failover.ServeFirst, failover.TrafficFirst:
+	default:
+		f.add("failover.profile", fmt.Sprintf("%q is none of %s, %s", v.Profile, failover.ServeFirst, failover.TrafficFirst), "choose one, or leave it out for "+string(failover.ServeFirst))
 	}
 }
 

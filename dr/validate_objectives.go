@@ -3,6 +3,8 @@ package dr
 import (
 	"fmt"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failover"
 )
 
 // minEvery is the shortest interval between points.
@@ -111,9 +113,8 @@ func roundDown(d time.Duration) time.Duration {
 // rtoBudget is the time from the fault to clients at the standby.
 func (c Config) rtoBudget(restore time.Duration) budget {
 	var b budget
-	if c.Failover.mode() == Automatic {
+	if c.Failover.mode() == failover.Automatic {
 		b.add(c.Failover.detection(), "to notice the fault")
-		b.add(c.Failover.leaseTTL(), "for the lease to run out")
 	}
 	b.add(restore, "to restore")
 	if c.DNS != nil {
