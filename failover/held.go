@@ -15,6 +15,7 @@ import (
 // it is safe for concurrent use.
 type Held struct {
 	lease *Lease
+	epoch uint64
 	sem   chan struct{} // holds one token while the fields below are in use; a mutex would not do, it spans I/O
 
 	rec     LeaseRecord      // as last known to be in the store
@@ -25,7 +26,7 @@ type Held struct {
 }
 
 // Epoch is the epoch of this acquisition.
-func (h *Held) Epoch() uint64 { return h.rec.Epoch } // never changes after take
+func (h *Held) Epoch() uint64 { return h.epoch }
 
 // Check returns [ErrLost] if the lease was seen to be lost, was released, or
 // could not be renewed in time by this process' own clock. Call it right

@@ -165,19 +165,29 @@ func (e *HeldError) Error() string {
 func (e *HeldError) Is(target error) bool { return target == ErrHeld }
 
 // Acquire takes the lease, waiting until its present holder releases it or
-// has been silent for its TTL. It returns the cause of ctx, joined with who
-// held the lease, if that takes too long; other errors of the store at once.
+// has been silent for its TTL. If ctx ends first, the error joins its cause
+// with the last one, which names the holder. A store that fails five times in
+// a row is given up.
 func (l *Lease) Acquire(ctx context.Context) (*Held, error) {
-	for {
+	for failures, backoff := 0, firstBackoff; ; {
 		h, err := l.TryAcquire(ctx)
-		held, ok := errors.AsType[*HeldError](err)
-		if !ok {
-			return h, err
+		if err == nil {
+			return h, nil
+		}
+		var wait time.Duration
+		if held, ok := errors.AsType[*HeldError](err); ok {
+			wait = min(held.Wait, l.cfg.TTL/4) + time.Millisecond
+			failures, backoff = 0, firstBackoff
+		} else {
+			if failures++; failures == 5 {
+				return nil, err
+			}
+			wait, backoff = backoff, nextBackoff(backoff)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, errors.Join(err, context.Cause(ctx))
-		case <-time.After(min(held.Wait, l.cfg.TTL/4) + time.Millisecond):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -198,7 +208,7 @@ func (l *Lease) TryAcquire(ctx context.Context) (*Held, error) {
 			return nil, &HeldError{Record: old, Wait: wait}
 		}
 	}
-	h := &Held{lease: l, sem: make(chan struct{}, 1), version: version}
+	h := &Held{lease: l, epoch: old.Epoch + 1, sem: make(chan struct{}, 1), version: version}
 	h.rec = LeaseRecord{
 		Version: 1, Service: l.cfg.Service, Epoch: old.Epoch + 1, Holder: l.cfg.Holder, Instance: rand.Text(),
 		TTL: l.cfg.TTL, Run: old.Run, Active: old.Active, Changed: time.Now().UTC().Round(0),

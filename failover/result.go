@@ -1,6 +1,10 @@
 package failover
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // An Outcome is the named state in which a run, or this process' part of it,
 // ended.
@@ -85,4 +89,58 @@ type Times struct {
 	ByRole   map[Role]time.Duration // sum of StepResult.Took
 	Switched time.Duration          // first record to the last verification done; 0 if not reached
 	Total    time.Duration          // first record to last record
+}
+
+// result computes what the journal says so far.
+func (s state) result() Result {
+	r := Result{
+		Plan: s.plan, PlanHash: s.hash, Outcome: s.outcome, Reason: s.reason, Epoch: s.epoch,
+		Holders: slices.Clone(s.holders), Approval: s.approval, Times: Times{ByRole: map[Role]time.Duration{}},
+	}
+	for i, step := range s.plan.Steps {
+		st := s.steps[i]
+		sr := StepResult{
+			Name: step.Name, Role: step.Role, Status: st.status, Attempts: st.attempts, Observed: st.observed,
+			Started: st.started, Took: st.took, Evidence: st.evidence, Error: st.err,
+		}
+		switch {
+		case s.over && st.status == StepPending && s.outcome != Abandoned:
+			sr.Status = StepSkipped
+		case st.status == StepFailed:
+			r.Exceptions = append(r.Exceptions, fmt.Sprintf("step %s: %s", step.Name, st.err))
+		}
+		r.Steps = append(r.Steps, sr)
+		r.Times.ByRole[step.Role] += st.took
+		if age, err := time.ParseDuration(st.evidence[EvidenceAge]); err == nil && step.Role == RoleRestore && st.status == StepDone {
+			r.Loss = Loss{Known: true, Bound: age, Basis: step.Name} // of the last restore: it found what is there now
+		}
+	}
+	if !s.plan.Fault.IsZero() {
+		r.Times.Detect = s.plan.Created.Sub(s.plan.Fault)
+	}
+	r.Times.Lead = s.first.Sub(s.plan.Created)
+	r.Times.Total = s.last.Sub(s.first)
+	if !s.verified.IsZero() {
+		r.Times.Switched = s.verified.Sub(s.first)
+	}
+	r.Needs = s.needs()
+	return r
+}
+
+// needs says what a person must do. Every state that does not end by itself
+// has such a sentence.
+func (s state) needs() string {
+	p := s.plan
+	switch s.outcome {
+	case StuckAfterPivot:
+		return fmt.Sprintf("%s may accept writes, so %s must stay fenced; remove the cause and resume run %s, "+
+			"or check which site is in charge and abandon the run", p.To, p.From, p.ID)
+	case FailedBeforePivot:
+		if p.Kind == Test {
+			return fmt.Sprintf("something of the test may be left at %s; remove the cause and resume run %s", p.To, p.ID)
+		}
+		return fmt.Sprintf("nothing serves for sure: %s may still be fenced; remove the cause and resume run %s, "+
+			"or check which site is in charge and abandon the run", p.From, p.ID)
+	}
+	return ""
 }

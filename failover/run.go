@@ -1,9 +1,11 @@
 package failover
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -29,6 +31,11 @@ type Config struct {
 
 	Logger   *slog.Logger // nil discards
 	Progress func(Event)  // called one at a time, after a record is durable; must not block; may be nil
+
+	// Replaced by this package's tests only: the decision, to prove that the
+	// simulator notices a wrong one, and the clock that stamps records.
+	step func(state, event) (state, effect)
+	wall func() time.Time
 }
 
 // An Event tells of one record that was added to the journal.
@@ -48,6 +55,8 @@ var (
 	ErrPastPivot = errors.New("past the pivot")
 	// ErrFinal: the run is over.
 	ErrFinal = errors.New("run is over")
+	// ErrStale: the world is not what the plan was made for. Plan again.
+	ErrStale = errors.New("plan is stale")
 )
 
 // A RunError is the error of a run that did not end Completed. It matches
@@ -58,41 +67,6 @@ type RunError struct {
 	Reason  string
 	Needs   string
 	Err     error // ErrDeposed, a context error, ...; nil if the journal says it all
-}
-
-// Run executes a plan to its end. The error is nil only if it completed;
-// otherwise it is a [*RunError], or says why the run never began: the plan is
-// not valid, not approved, not armed, the lease is held until ctx ended, or
-// [ErrUnfinished].
-func Run(ctx context.Context, c Config, p Plan) (Result, error) {
-	return Result{}, errors.ErrUnsupported
-}
-
-// Resume takes over a run, whoever worked on it, and goes on with it: forward,
-// or with its rollback if that had begun. It first waits until no effect of
-// the earlier process can land any more. A run that is over is [ErrFinal],
-// with its Result.
-func Resume(ctx context.Context, c Config, run string) (Result, error) {
-	return Result{}, errors.ErrUnsupported
-}
-
-// Rollback takes over a run and takes it back. [ErrPastPivot] once the standby
-// may accept writes; nothing is changed then.
-func Rollback(ctx context.Context, c Config, run string) (Result, error) {
-	return Result{}, errors.ErrUnsupported
-}
-
-// Abandonment is a person's statement about a run that cannot go on.
-type Abandonment struct {
-	Active string // the site that is in charge, by what the person has checked; required
-	By     string // required
-	Reason string // required
-}
-
-// Abandon closes a run without doing anything more, and declares which site
-// is in charge. The person has to be sure that no other one accepts writes.
-func Abandon(ctx context.Context, c Config, run string, a Abandonment) (Result, error) {
-	return Result{}, errors.ErrUnsupported
 }
 
 // Error names run and outcome.
@@ -112,3 +86,80 @@ func (e *RunError) Error() string {
 
 // Unwrap returns Err.
 func (e *RunError) Unwrap() error { return e.Err }
+
+// withDefaults checks the config against the plan it shall run and fills in
+// what was left empty.
+func (c Config) withDefaults(p Plan) (Config, error) {
+	var errs []error
+	if c.Store == nil {
+		errs = append(errs, errors.New("config: Store is required"))
+	}
+	for _, s := range p.Steps {
+		if c.Actions[s.Action] == nil {
+			errs = append(errs, fmt.Errorf("config: Actions has no %q, which step %s needs", s.Action, s.Name))
+		}
+	}
+	if c.TTL < 0 || c.Backoff < 0 {
+		errs = append(errs, fmt.Errorf("config: TTL %v, Backoff %v: must not be negative", c.TTL, c.Backoff))
+	}
+	if c.TTL == 0 {
+		c.TTL = 30 * time.Second
+	}
+	if c.Backoff == 0 {
+		c.Backoff = 2 * time.Second
+	}
+	if c.Mode == "" {
+		c.Mode = Manual
+	}
+	if c.Holder == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("config: Holder is empty and the host has no name: %w", err))
+		}
+		c.Holder = fmt.Sprintf("%s/%d", host, os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.step == nil {
+		c.step = next
+	}
+	if c.wall == nil {
+		c.wall = time.Now
+	}
+	return c, errors.Join(errs...)
+}
+
+// permitted checks that the mode lets this plan begin.
+func (c Config) permitted(p Plan) error {
+	switch c.Mode {
+	case Manual:
+		return nil
+	case Assisted:
+		return c.Approval.covers(p)
+	case Automatic:
+		if c.Conditions.Primary != p.From || c.Conditions.Standby != p.To {
+			return fmt.Errorf("config: Conditions are about %s -> %s, the plan about %s -> %s",
+				c.Conditions.Primary, c.Conditions.Standby, p.From, p.To)
+		}
+		return Arm(c.Conditions)
+	}
+	return fmt.Errorf("config: unknown Mode %q", c.Mode)
+}
+
+// leasePrefix keeps a test's lease, and so its epochs, apart from production.
+func leasePrefix(k Kind) string {
+	if k == Test {
+		return "lease-test/"
+	}
+	return "lease/"
+}
+
+func (r Result) runError(err error) error {
+	if err == nil && r.Outcome == Completed {
+		return nil
+	}
+	e := &RunError{Run: r.Plan.ID, Outcome: r.Outcome, Reason: r.Reason, Needs: r.Needs, Err: err}
+	e.Reason = strings.TrimSpace(e.Reason)
+	return e
+}
