@@ -24,15 +24,20 @@ type Version string
 
 // A BlobStore holds objects under keys.
 //
-// Keys are non-empty valid UTF-8 of at most 1,024 bytes. A store takes any
-// such key or refuses it with [ErrInvalidKey] before anything is written; it
-// always takes keys of the form [a-z0-9._/-] with no empty, "." or ".."
-// segment of which none is another's path prefix ("a" beside "a/b").
+// Keys are non-empty valid UTF-8 of at most 1,024 bytes; Put refuses any
+// other with [ErrInvalidKey]. A store takes every such key or refuses it with
+// ErrInvalidKey before anything is written; it always takes keys of the form
+// [a-z0-9._/-] with no empty, "." or ".." segment of which none is another's
+// path prefix ("a" beside "a/b"). Nothing is ever found under a key that Put
+// refuses.
 //
 // A store is safe for concurrent use by goroutines and by processes, and
 // reads see writes: once Put or Delete has returned, every Get, Stat and List
 // that begins later sees its effect, wherever it runs. When Put returns nil,
 // the object is durable.
+//
+// A call whose ctx has ended before it began changes nothing and fails with
+// an error that matches ctx.Err().
 type BlobStore interface {
 	// Get opens an object. The Info describes the whole object, of which the
 	// reader delivers the range asked for. The caller closes the reader; it
@@ -41,25 +46,29 @@ type BlobStore interface {
 	// knows the content to be damaged the reader fails with [ErrCorrupt].
 	//
 	// [ErrNotFound] if there is no such object (or no such Version any more),
-	// [ErrRange] if Offset is not zero and not before the end.
+	// [ErrRange] if Offset is not zero and not before the end, or if Offset or
+	// Length is negative.
 	Get(ctx context.Context, key string, o GetOptions) (io.ReadCloser, Info, error)
 
 	// Put stores body under key, replacing what is there unless o says
 	// otherwise. The object appears whole or not at all: no reader sees a
 	// part of it, whatever fails, and a failed Put leaves the earlier object
 	// in place. Racing conditional puts on one key have exactly one winner.
+	// A body that ends early or fails, fails the Put. Of the Info returned,
+	// Key, Size and Version are those that Stat would tell.
 	//
-	// [ErrConflict] if IfAbsent or IfMatch does not hold, [ErrCorrupt] if the
-	// bytes do not have o.SHA256, [ErrLocked] if what is there is under
-	// retention and would be lost.
+	// [ErrConflict] if IfAbsent or IfMatch does not hold (on a key without an
+	// object, IfMatch never does), [ErrCorrupt] if the bytes do not have
+	// o.SHA256, [ErrLocked] if what is there is under retention and would be
+	// lost.
 	Put(ctx context.Context, key string, body Body, o PutOptions) (Info, error)
 
 	// Stat describes an object without its content. [ErrNotFound].
 	Stat(ctx context.Context, key string) (Info, error)
 
-	// Delete removes an object. A key that is not there is no error: a
-	// delete can be repeated. [ErrConflict] if o.Version is not the present
-	// one, [ErrLocked] under retention.
+	// Delete removes an object. A key that is not there is no error, whatever
+	// o.Version: a delete can be repeated. [ErrConflict] if o.Version is not
+	// the present one, [ErrLocked] under retention.
 	Delete(ctx context.Context, key string, o DeleteOptions) error
 
 	// List yields the objects whose key begins with prefix (any string, not
@@ -102,7 +111,8 @@ type PutOptions struct {
 	Retain Retention
 
 	// Meta is kept with the object. Keys are lower-case [a-z0-9-]; values
-	// are printable ASCII; 2 KiB in all.
+	// are printable ASCII and neither begin nor end with a space; 2 KiB in
+	// all. A store refuses what it cannot keep as given.
 	Meta map[string]string
 }
 
