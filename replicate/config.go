@@ -1,0 +1,116 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// ReadBack says whether a copied object is read again before its point counts
+// as arrived.
+type ReadBack string
+
+const (
+	// ReadNothing relies on the destination to refuse a body that does not
+	// have the SHA-256 sent with it, as [provider.BlobStore] demands.
+	ReadNothing ReadBack = ""
+	// ReadCopied reads every copied object from the destination and compares
+	// its SHA-256 before the manifest is stored. It doubles the traffic.
+	ReadCopied ReadBack = "copied"
+)
+
+// Config says what to copy where. Source, From and To are required.
+type Config struct {
+	Source Source
+	From   provider.BlobStore // where Source's objects are
+	To     provider.BlobStore
+
+	// BytesPerSecond limits what is read from From, and what is read back
+	// from To, together. 0 is no limit.
+	BytesPerSecond int64
+
+	// Parallel is how many objects are on their way at once. 0 means 4.
+	Parallel int
+
+	// ReadBack checks copied objects by reading them; default ReadNothing.
+	ReadBack ReadBack
+
+	// Hold keeps a prune at the destination from deleting what the copy is
+	// about to rely on. nil is right if nothing there is ever deleted while
+	// Copy runs.
+	Hold Hold
+
+	// Progress, if set, is called after every object, one call at a time.
+	Progress func(Progress)
+
+	Logger *slog.Logger // nil discards
+}
+
+// Hold announces, at the destination, the points that are about to arrive. It
+// is called once, before the destination is listed, with the manifests of all
+// points that are missing there. An object for which leaving then reports true
+// is about to be deleted: points that need it fail with [ErrLeaving]. Once the
+// copy is over, release is called, with a context that is not cancelled.
+type Hold func(ctx context.Context, manifests []provider.Info) (leaving func(key string) bool, release func(ctx context.Context) error, err error)
+
+// Progress says how far a Copy has come. The totals are those of the whole
+// run and known before the first object is copied.
+type Progress struct {
+	Points, TotalPoints   int   // arrived in this run, or failed
+	Objects, TotalObjects int64 // manifests included
+	Bytes, TotalBytes     int64
+	Elapsed               time.Duration // since the first object was begun
+	Remaining             time.Duration // at the present rate; 0 if not known
+}
+
+// Result says what a Copy did.
+type Result struct {
+	Present int      // points that had arrived before
+	Arrived []string // manifests of the points that arrived now, newest first
+	Objects int64    // copied, manifests included
+	Bytes   int64    // of the objects copied
+	Skipped int64    // objects that a point needed and that were there already, once for each point
+	Failed  []Failure
+}
+
+// Failure is a point that did not arrive.
+type Failure struct {
+	Manifest string // key of the point's manifest
+	Key      string // the object that kept it from arriving; may be the manifest
+	Err      error
+}
+
+// Validate returns every fault of the configuration.
+func (c Config) Validate() error {
+	errs := []error{required("Source", c.Source != nil), required("From", c.From != nil), required("To", c.To != nil)}
+	if c.BytesPerSecond < 0 {
+		errs = append(errs, fmt.Errorf("BytesPerSecond: %d is negative; 0 is no limit", c.BytesPerSecond))
+	}
+	if c.Parallel < 0 {
+		errs = append(errs, fmt.Errorf("Parallel: %d is negative; 0 means %d", c.Parallel, defaultParallel))
+	}
+	if c.ReadBack != ReadNothing && c.ReadBack != ReadCopied {
+		errs = append(errs, fmt.Errorf("ReadBack: %q is neither %q nor %q", c.ReadBack, ReadNothing, ReadCopied))
+	}
+	return errors.Join(errs...)
+}
+
+const defaultParallel = 4
+
+func required(field string, given bool) error {
+	if given {
+		return nil
+	}
+	return fmt.Errorf("%s: required", field)
+}
+
+func parallel(n int) int {
+	if n == 0 {
+		return defaultParallel
+	}
+	return n
+}
