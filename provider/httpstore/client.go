@@ -108,7 +108,8 @@ func (s *Store) read(ctx context.Context, c *call) (*http.Response, error) {
 	c.method = http.MethodGet
 	for attempt := 1; ; attempt++ {
 		resp, err := s.once(ctx, c)
-		if _, silent := errors.AsType[*noAnswerError](err); !silent || ctx.Err() != nil || attempt == readAttempts {
+		na, silent := errors.AsType[*noAnswerError](err)
+		if !silent || !na.passing || ctx.Err() != nil || attempt == readAttempts {
 			return resp, err
 		}
 		pause := readBackoff << (attempt - 1)
@@ -144,14 +145,19 @@ func (s *Store) once(ctx context.Context, c *call) (*http.Response, error) {
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, c.wrap(s.noAnswer(err))
+		return nil, c.wrap(s.silence(err))
 	}
 	if resp.Header.Get(headerProtocol) == protocol && resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	if resp.Header.Get(headerProtocol) != protocol {
-		return nil, c.wrap(s.noAnswer(fmt.Errorf("%q is not from a Holdfast server", resp.Status)))
+		err := fmt.Errorf("%q is not from a Holdfast server", resp.Status)
+		switch resp.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return nil, c.wrap(s.silence(err))
+		}
+		return nil, c.wrap(s.noAnswer(err))
 	}
 	var we wireError
 	if err := decode(resp.Body, &we); err != nil {
@@ -191,16 +197,21 @@ func decode(r io.Reader, v any) error {
 
 // noAnswerError: the server was not reached, or its answer was not understood.
 type noAnswerError struct {
-	url string
-	err error
+	url     string
+	passing bool // another attempt may fare better
+	err     error
 }
 
 func (e *noAnswerError) Error() string { return "no answer from " + e.url + ": " + e.err.Error() }
 func (e *noAnswerError) Unwrap() error { return e.err }
 
-func (s *Store) noAnswer(err error) error {
+func (s *Store) noAnswer(err error) error { return &noAnswerError{url: s.base, err: err} }
+
+// silence is what the transport reports, or what stands in front of the
+// server while that is away.
+func (s *Store) silence(err error) error {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // it would repeat the URL with the whole query
 	}
-	return &noAnswerError{s.base, err}
+	return &noAnswerError{url: s.base, passing: true, err: err}
 }

@@ -371,7 +371,7 @@ func (c *changingBody) ReadAt(p []byte, off int64) (int, error) {
 
 // Both directions take memory that does not grow with the object.
 func TestBoundedMemory(t *testing.T) {
-	const size = 64 << 20
+	const size = 24 << 20
 	store := &hashing{BlobStore: providertest.NewMemory()}
 	s := client(t, serve(t, store, noTemp(t)))
 	var before, after runtime.MemStats
