@@ -3,7 +3,9 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,14 +31,15 @@ type gridline struct {
 
 // A dot is one point: three heights in pixels from the top of the panel.
 type dot struct {
-	X                        string
-	YRead, YNew, YStored     int
-	YTop, YBottom, YBaseline int
+	X                    string
+	YRead, YNew, YStored int
+	YTop, YBottom        int
 }
 
 const (
 	plotTop    = 8
-	plotBottom = 76
+	plotBottom = 92
+	plotLowest = 78 // of a value that is not zero
 	maxPanels  = 12
 	maxDots    = 150
 )
@@ -60,7 +63,7 @@ func pointCharts(r *Report) *charts {
 	}
 	// A margin keeps the marks of the first and last point inside.
 	margin := max(to.Sub(from)/50, time.Minute)
-	sc := scale{from.Add(-margin), to.Sub(from) + 2*margin}
+	sc := newScale(from.Add(-margin), to.Add(margin))
 	c := &charts{Axis: sc.dates()}
 	if len(order) > maxPanels {
 		c.More = fmt.Sprintf("Shown are the first %d of %d combinations of workload and mode.", maxPanels, len(order))
@@ -82,46 +85,55 @@ func newPanel(title string, points []Point, sc scale) panel {
 		points = points[len(points)-maxDots:]
 		p.Note += fmt.Sprintf(", the newest %d shown", maxDots)
 	}
-	high := int64(0)
+	var all []int64
 	for _, q := range points {
-		high = max(high, q.BytesRead, q.BytesNew, q.BytesStored)
+		all = append(all, q.BytesRead, q.BytesNew, q.BytesStored)
 	}
-	// Powers of 1,024, of which the top one is not below the highest value;
-	// nothing below 1 KiB is told apart from zero.
-	powers := 1
-	for powers < 6 && int64(1)<<(10*powers) < high {
-		powers++
-	}
-	y := func(n int64) int { return logHeight(n, powers) }
-	for i := 0; i <= powers; i++ {
-		g := gridline{Y: plotBottom - (plotBottom-plotTop)*i/powers}
-		if i == 0 {
-			g.Label = "0"
-		} else {
-			g.Label = sized(int64(1) << (10 * i))
-		}
-		p.Lines = append(p.Lines, g)
+	lo, hi := powers(all)
+	y := func(n int64) int { return logHeight(n, lo, hi) }
+	p.Lines = append(p.Lines, gridline{plotBottom, "0"})
+	for i := lo; i <= hi; i++ {
+		unit := int64(1) << (10 * i)
+		p.Lines = append(p.Lines, gridline{y(unit), strings.Replace(sized(unit), ".00", "", 1)})
 	}
 	for _, q := range points {
-		d := dot{X: sc.x(q.At), YRead: y(q.BytesRead), YNew: y(q.BytesNew), YStored: y(q.BytesStored), YBaseline: plotBottom}
+		d := dot{X: sc.x(q.At), YRead: y(q.BytesRead), YNew: y(q.BytesNew), YStored: y(q.BytesStored)}
 		d.YTop, d.YBottom = min(d.YRead, d.YNew, d.YStored), max(d.YRead, d.YNew, d.YStored)
 		p.Dots = append(p.Dots, d)
 	}
 	return p
 }
 
-// logHeight puts 0 to 1 at the bottom and 1,024 to the power of powers at the
-// top, in steps of a pixel.
-func logHeight(n int64, powers int) int {
-	bits := 0.0
-	for f := float64(n); f > 1 && bits < 63; {
-		if f >= 2 {
-			f, bits = f/2, bits+1
+// powers are the powers of 1,024 between which all sizes lie that are not
+// zero. The top one is at most 6: the largest int64 is less than 8 EiB, and
+// what is above 1 EiB is drawn at the top.
+func powers(sizes []int64) (lo, hi int) {
+	lo = 6
+	for _, n := range sizes {
+		if n <= 0 {
 			continue
 		}
-		bits += f - 1 // within one doubling a straight line is near enough for a pixel
-		break
+		p := (bits.Len64(uint64(n)) - 1) / 10 // 1,024^p is not above n
+		lo = min(lo, p)
+		if n > int64(1)<<(10*p) {
+			p++
+		}
+		hi = max(hi, min(p, 6))
 	}
-	share := min(bits/float64(10*powers), 1)
-	return plotBottom - int(share*(plotBottom-plotTop)+0.5)
+	lo = min(lo, 5)
+	return lo, max(hi, lo+1)
+}
+
+// logHeight puts 1,024 to the power lo at plotLowest, to the power hi at
+// plotTop, and zero at plotBottom, apart from them.
+func logHeight(n int64, lo, hi int) int {
+	if n <= 0 {
+		return plotBottom
+	}
+	// Whole doublings, and a straight line within one: near enough for a
+	// pixel, and the same on every machine.
+	whole := bits.Len64(uint64(n)) - 1
+	doublings := float64(whole) + float64(n)/float64(uint64(1)<<whole) - 1
+	share := (doublings - float64(10*lo)) / float64(10*(hi-lo))
+	return plotLowest - int(min(max(share, 0), 1)*(plotLowest-plotTop)+0.5)
 }

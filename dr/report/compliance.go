@@ -34,7 +34,7 @@ func complianceSection(others []section) section {
 	for _, s := range others {
 		byID[s.ID] = s
 	}
-	t := table{Head: columns("Clause", "In short", "Supported by", "Empty in this report")}
+	t := table{Head: columns("Clause", "In short", "Supported by")}
 	for _, c := range clauses {
 		var filled []link
 		var empty []string
@@ -49,8 +49,12 @@ func complianceSection(others []section) section {
 		if len(filled) == 0 {
 			support = marked(openMark, "nothing in this report")
 		}
-		missing := txt(strings.Join(empty, "; "))
-		t.Rows = append(t.Rows, row{Cells: []cell{txt(c.norm), txt(c.text), support, missing}})
+		if len(empty) > 0 {
+			support.Lines = []string{"would also support it, but has nothing to show here: " + strings.Join(empty, "; ")}
+		}
+		norm := txt(c.norm)
+		norm.Whole = true
+		t.Rows = append(t.Rows, row{Cells: []cell{norm, txt(c.text), support}})
 	}
 	return section{ID: "compliance", Title: "Clauses this report supports",
 		Lead:   "Where an auditor may find evidence. A section supports a clause; one report does not make anybody compliant, and the wording of the norm prevails over the few words here.",

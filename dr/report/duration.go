@@ -82,6 +82,55 @@ func humanDuration(t time.Duration) string {
 	return parts(int64(t/(24*time.Hour)), "d", strconv.FormatInt(int64(t%(24*time.Hour)/time.Hour), 10), "h")
 }
 
+// exact loses nothing: "4 min 41.25 s". It is for places where two durations
+// are compared, and a rounded one could seem to equal its target.
+func (d Duration) exact() string {
+	t, sign := time.Duration(d), ""
+	if t < 0 {
+		t, sign = -t, "−"
+	}
+	if t < time.Second {
+		return d.exactSmall()
+	}
+	var b []string
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}} {
+		if n := t / u.size; n > 0 {
+			b = append(b, fmt.Sprintf("%d %s", n, u.name))
+			t %= u.size
+		}
+	}
+	if t > 0 {
+		s := strings.TrimRight(fmt.Sprintf("%d.%09d", t/time.Second, t%time.Second), "0")
+		b = append(b, strings.TrimSuffix(s, ".")+" s")
+	}
+	return sign + strings.Join(b, " ")
+}
+
+// exactSmall is for less than a second either way.
+func (d Duration) exactSmall() string {
+	t, sign := int64(d), ""
+	if t < 0 {
+		t, sign = -t, "−"
+	}
+	unit, name := int64(1), "ns"
+	switch {
+	case t == 0:
+		return "0 s"
+	case t >= 1e6:
+		unit, name = 1e6, "ms"
+	case t >= 1e3:
+		unit, name = 1e3, "µs"
+	}
+	s := strconv.FormatInt(t/unit, 10)
+	if rest := t % unit; rest > 0 {
+		s += "." + strings.TrimRight(fmt.Sprintf("%0*d", len(strconv.FormatInt(unit, 10))-1, rest), "0")
+	}
+	return sign + s + " " + name
+}
+
 func decimal(t time.Duration) string {
 	return strconv.FormatFloat(t.Seconds(), 'f', -1, 64)
 }

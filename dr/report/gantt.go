@@ -34,16 +34,22 @@ func timelineSection(r *Report) section {
 		return s
 	}
 	s.Gantt = newGantt(&r.Timeline)
-	s.Lead = "To scale. A bar is never drawn thinner than a hairline's worth of ink, so even the shortest step can be seen; the numbers are exact to what is shown."
+	s.Lead = "To scale. A phase too short for the scale is drawn as a thin line in its place."
+	if r.Timeline.Fault != nil {
+		_, end := r.Timeline.extent()
+		s.Notes = append(s.Notes, "From the fault to the end of the last phase: "+Duration(end.Sub(*r.Timeline.Fault)).exact()+".")
+	}
 	if r.Timeline.Pivot == nil {
-		s.Notes = []string{"The point of no return was not reached: the standby accepted neither writes nor traffic."}
+		s.Notes = append(s.Notes, "The point of no return was not reached: the standby accepted neither writes nor traffic.")
+	} else {
+		s.Notes = append(s.Notes, "After the point of no return (dashed line, paler bars) only going forward is safe: the standby had accepted writes or traffic.")
 	}
 	return s
 }
 
 func newGantt(t *Timeline) *gantt {
 	from, to := t.extent()
-	sc := scale{from, max(to.Sub(from), time.Nanosecond)}
+	sc := newScale(from, to)
 	g := &gantt{Ticks: sc.ticks()}
 	if t.Fault != nil {
 		g.Origin = "the fault, " + instant(from)

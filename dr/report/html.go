@@ -51,6 +51,8 @@ func render(r *Report, sum string) ([]byte, error) {
 	tidy(reflect.ValueOf(r), visible)
 	tidy(reflect.ValueOf(&f), visible)
 
+	r.Title, r.Summary = clip(r.Title, shortText), clip(r.Summary, longText)
+
 	t, err := template.New("page").Parse(pageText)
 	if err != nil {
 		return nil, fmt.Errorf("parse page template: %w", err)

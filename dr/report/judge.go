@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -124,7 +125,7 @@ func (r *Report) failures(js []Judgement) []string {
 	add := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 	for _, j := range js {
 		if j.Outcome == Missed {
-			add("%s of %s missed by %s: %s against a target of %s", j.Objective, j.Workload, -*j.Margin, *j.Measured, *j.Target)
+			add("%s of %s missed by %s: %s against a target of %s", sentence(j.Objective), j.Workload, (-*j.Margin).exact(), j.Measured.exact(), j.Target.exact())
 		}
 	}
 	for _, s := range r.Steps {
@@ -157,7 +158,7 @@ func unmeasured(js []Judgement) []string {
 	met := 0
 	for _, j := range js {
 		if j.Outcome == NotMeasured && j.Target != nil {
-			why = append(why, fmt.Sprintf("%s of %s was not measured; its target is %s", j.Objective, j.Workload, *j.Target))
+			why = append(why, fmt.Sprintf("%s of %s was not measured; its target is %s", sentence(j.Objective), j.Workload, j.Target.exact()))
 		}
 		if j.Outcome == Met {
 			met++
@@ -168,6 +169,9 @@ func unmeasured(js []Judgement) []string {
 	}
 	return why
 }
+
+// sentence makes s begin a sentence. It is ASCII.
+func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 var allStages = [...]Stage{Committed, Arrived, Restorable, Proven}
 

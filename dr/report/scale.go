@@ -11,7 +11,17 @@ type scale struct {
 	span time.Duration
 }
 
-func (s scale) share(d time.Duration) float64 { return 100 * float64(d) / float64(s.span) }
+// longest is a span beyond which a chart no longer keeps to scale: what lies
+// outside it is drawn at the edge.
+const longest = 100 * 365 * 24 * time.Hour
+
+func newScale(from, to time.Time) scale {
+	return scale{from, min(max(to.Sub(from), time.Nanosecond), longest)}
+}
+
+func (s scale) share(d time.Duration) float64 {
+	return 100 * float64(min(max(d, 0), s.span)) / float64(s.span)
+}
 
 func (s scale) x(t time.Time) string { return percent(s.share(t.Sub(s.from))) }
 

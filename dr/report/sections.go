@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // sections are all sections of the page in their order. An empty one is
@@ -36,127 +37,6 @@ func sections(r *Report, f Findings, sum string) []section {
 	return list
 }
 
-func headFacts(r *Report) []fact {
-	took := txt("")
-	switch {
-	case r.Elapsed != nil:
-		took = txt(r.Elapsed.String() + " by the monotonic clock")
-	default:
-		took = txt(Duration(r.Ended.Sub(r.Started)).String() + " by the wall clock")
-	}
-	plan := txt(r.Plan.ID)
-	if r.Plan.Revision != "" {
-		plan.Text += ", revision " + clip(r.Plan.Revision, shortText)
-	}
-	plan.Lines = []string{"SHA-256 " + r.Plan.SHA256}
-	facts := []fact{
-		{"Kind of run", txt(string(r.Kind))},
-		{"Started", when(&r.Started, "")},
-		{"Ended", when(&r.Ended, "")},
-		{"Duration", took},
-		{"Operator", txt(r.Operator)},
-		{"Approved by", approvals(r.Approvals)},
-		{"Plan", plan},
-		{"Tool", txt(r.Environment.ToolVersion + " on " + r.Environment.Host)},
-	}
-	if r.Scenario != "" {
-		facts = append(facts, fact{"Scenario", cell{Text: clip(r.Scenario, longText)}})
-	}
-	if len(r.Faults) > 0 {
-		facts = append(facts, fact{"Faults injected", lines(r.Faults)})
-	}
-	return facts
-}
-
-func approvals(as []Approval) cell {
-	var list []string
-	for _, a := range as {
-		s := a.By + ", " + instant(a.At)
-		if a.Note != "" {
-			s += ": " + a.Note
-		}
-		list = append(list, s)
-	}
-	if len(list) == 0 {
-		return cell{Text: "no approval recorded", Quiet: true}
-	}
-	return lines(list)
-}
-
-// tiles are what a reader must not miss: the worst of each kind.
-func tiles(r *Report, f Findings) []tile {
-	counts := map[Outcome]int{}
-	targets := 0
-	for _, j := range f.Objectives {
-		if j.Target != nil {
-			targets++
-			counts[j.Outcome]++
-		}
-	}
-	met := tile{Name: "Objectives met", Value: fmt.Sprintf("%d of %d", counts[Met], targets), Mark: okMark,
-		Note: fmt.Sprintf("%d missed, %d not measured", counts[Missed], counts[NotMeasured])}
-	switch {
-	case counts[Missed] > 0:
-		met.Mark = badMark
-	case counts[Met] < targets || targets == 0:
-		met.Mark = openMark
-	}
-	return []tile{met, lossTile(r), integrityTile(r), cleanupTile(r)}
-}
-
-func lossTile(r *Report) tile {
-	t := tile{Name: "Records lost", Value: "not checked", Mark: openMark, Note: "no data check of the service"}
-	if len(r.DataChecks) == 0 {
-		return t
-	}
-	var lost, expected int64
-	for _, d := range r.DataChecks {
-		lost, expected = lost+d.Lost, expected+d.Expected
-	}
-	t.Value, t.Note, t.Mark = grouped(lost), "of "+grouped(expected)+" expected", okMark
-	if lost > 0 {
-		t.Mark = warnMark
-	}
-	return t
-}
-
-func integrityTile(r *Report) tile {
-	t := tile{Name: "Objects mismatched", Value: "not checked", Mark: openMark, Note: "no integrity check"}
-	if len(r.Integrity) == 0 {
-		return t
-	}
-	var bad, all, bytes int64
-	for _, c := range r.Integrity {
-		bad, all, bytes = bad+c.Mismatches, all+c.Objects, bytes+c.Bytes
-	}
-	t.Value, t.Note, t.Mark = grouped(bad), "of "+grouped(all)+" checked, "+sized(bytes), okMark
-	if bad > 0 {
-		t.Mark = badMark
-	}
-	return t
-}
-
-func cleanupTile(r *Report) tile {
-	t := tile{Name: "Left behind", Value: "not recorded", Mark: openMark, Note: "no clean-up in this report"}
-	if len(r.Cleanup) == 0 {
-		return t
-	}
-	left, removed := 0, 0
-	for _, c := range r.Cleanup {
-		switch c.State {
-		case Remains:
-			left++
-		case Removed:
-			removed++
-		}
-	}
-	t.Value, t.Note, t.Mark = fmt.Sprint(left), fmt.Sprintf("%d removed, %d kept on purpose", removed, len(r.Cleanup)-left-removed), okMark
-	if left > 0 {
-		t.Mark = badMark
-	}
-	return t
-}
-
 func objectivesSection(f Findings) section {
 	s := section{ID: "objectives", Title: "Objectives and measurements",
 		Lead: "Every outcome is computed from target and measurement. What was not measured is never counted as met."}
@@ -166,12 +46,12 @@ func objectivesSection(f Findings) section {
 		if j.Outcome != NotMeasured {
 			s.Hollow = false
 		}
-		margin := span(j.Margin, "—")
+		margin := exact(j.Margin, "—")
 		if j.Margin != nil && *j.Margin >= 0 {
 			margin.Text = "+" + margin.Text
 		}
 		t.Rows = append(t.Rows, row{Cells: []cell{
-			txt(j.Workload), txt(j.Objective), span(j.Target, "none"), span(j.Measured, "—"), margin,
+			txt(j.Workload), txt(j.Objective), exact(j.Target, "none"), exact(j.Measured, "—"), margin,
 			marked(outcomeMark(j.Outcome), string(j.Outcome)), txt(j.Basis),
 		}})
 	}
@@ -211,7 +91,7 @@ func notTestedSection(r *Report, f Findings) section {
 	t := table{Caption: "Objectives without a measurement (from the data, whatever was stated above)", Head: columns("Workload", "Objective", "#Target", "Reason given")}
 	for _, j := range f.Objectives {
 		if j.Outcome == NotMeasured {
-			t.Rows = append(t.Rows, row{Cells: []cell{txt(j.Workload), txt(j.Objective), span(j.Target, "none"), txt(j.Basis)}})
+			t.Rows = append(t.Rows, row{Cells: []cell{txt(j.Workload), txt(j.Objective), exact(j.Target, "none"), txt(j.Basis)}})
 		}
 	}
 	if len(t.Rows) > 0 {
@@ -228,21 +108,17 @@ func stepsSection(r *Report) section {
 		None: "No steps were recorded."}
 	t := table{Head: columns("Step", "Workload", "Site", "State", "#Attempts", "Started", "#Duration")}
 	for i, x := range r.Steps {
-		workload := x.Workload
-		if workload == "" {
-			workload = "all"
-		}
-		started := when(x.Started, "—")
-		started.Num = true
+		name := cell{Text: fmt.Sprintf("%d. %s", i+1, clip(x.Name, shortText))}
+		name.Whole = utf8.RuneCountInString(name.Text) <= 24
 		line := row{Cells: []cell{
-			{Text: fmt.Sprintf("%d. %s", i+1, clip(x.Name, shortText))}, txt(workload), txt(x.Site),
-			marked(stepMark(x.State), string(x.State)), num(int64(x.Attempts)), started, span(x.Elapsed, "—"),
+			name, txt(cmp.Or(x.Workload, "all")), txt(x.Site),
+			marked(stepMark(x.State), string(x.State)), num(int64(x.Attempts)), when(x.Started, "—"), span(x.Elapsed, "—"),
 		}}
 		if x.Error != "" {
-			line.Detail = append(line.Detail, fact{"Reason", cell{Text: clip(x.Error, longText)}})
+			line.Detail = append(line.Detail, fact{Name: "Reason", Value: cell{Text: clip(x.Error, longText)}})
 		}
 		for _, e := range x.Evidence {
-			line.Detail = append(line.Detail, fact{cmp.Or(clip(e.What, shortText), "Evidence"), cell{Text: clip(e.Text, longText), Code: true}})
+			line.Detail = append(line.Detail, fact{Name: cmp.Or(clip(e.What, shortText), "Evidence"), Value: cell{Text: clip(e.Text, longText), Code: true}})
 		}
 		t.Rows = append(t.Rows, line)
 	}
@@ -286,20 +162,20 @@ func pointsSection(r *Report, f Findings) section {
 	slices.SortStableFunc(newest, func(a, b Point) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.ID, b.ID))
 	})
-	shown, more := limited(newest, 40)
+	shown, more := limited(newest, 25)
 	all := table{Caption: "Points, newest first", More: more,
 		Head: columns("Point", "Workload", "Mode", "Stage", "#Age", "#Read", "#New", "#Stored")}
 	for _, p := range shown {
 		age := Duration(r.PointsAsOf.Sub(p.At))
-		at := span(&age, "")
-		at.Lines = []string{instant(p.At)}
-		all.Rows = append(all.Rows, row{Cells: []cell{code(p.ID), txt(p.Workload), txt(p.Mode), txt(string(p.Stage)),
-			at, size(p.BytesRead), size(p.BytesNew), size(p.BytesStored)}})
+		id := code(p.ID)
+		id.Lines = []string{instant(p.At)}
+		all.Rows = append(all.Rows, row{Cells: []cell{id, txt(p.Workload), txt(p.Mode), txt(string(p.Stage)),
+			span(&age, ""), size(p.BytesRead), size(p.BytesNew), size(p.BytesStored)}})
 	}
 	s.Charts = pointCharts(r)
-	s.Tables = []table{sums, all}
+	s.Sums, s.Tables = []table{sums}, []table{all}
 	if r.Selection != "" {
-		s.Facts = []fact{{"Points restored were chosen", txt(r.Selection)}}
+		s.Notes = []string{"How the points that were restored were chosen: " + clip(r.Selection, longText) + "."}
 	}
 	return s
 }
@@ -360,7 +236,7 @@ func integritySection(r *Report) section {
 			if more != "" {
 				names += "\n" + more
 			}
-			line.Detail = []fact{{"Objects that did not match", cell{Text: clip(names, longText), Code: true}}}
+			line.Detail = []fact{{Name: "Objects that did not match", Value: cell{Text: clip(names, longText), Code: true}}}
 		}
 		t.Rows = append(t.Rows, line)
 	}
@@ -438,9 +314,7 @@ func environmentSection(r *Report) section {
 		segregation.Text = "not stated"
 	}
 	s.Facts = []fact{
-		{"Tool", txt(r.Environment.ToolVersion)},
-		{"Host", txt(r.Environment.Host)},
-		{"Segregation", segregation},
+		{"Segregation", segregation, true},
 	}
 	return s
 }

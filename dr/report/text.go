@@ -40,10 +40,11 @@ func sized(n int64) string {
 }
 
 // instant writes a time to the second, or to the millisecond if it has any.
+// A line may break after the date only.
 func instant(t time.Time) string {
-	layout := "2006-01-02 15:04:05 UTC"
+	layout := "2006-01-02 15:04:05\u00a0UTC"
 	if t.Nanosecond() >= int(time.Millisecond) {
-		layout = "2006-01-02 15:04:05.000 UTC"
+		layout = "2006-01-02 15:04:05.000\u00a0UTC"
 	}
 	return t.UTC().Format(layout)
 }

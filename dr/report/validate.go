@@ -145,7 +145,7 @@ func (c *checker) timeline(r *Report) {
 	})
 	each(r.Workloads, "workloads", func(at string, w *Workload) {
 		took, ok := t.recovery(w.Name)
-		c.want(!ok || w.RTO.Measured == nil || *w.RTO.Measured+clockSlack >= took, at+".rto.measured_seconds",
+		c.want(!ok || w.RTO.Measured == nil || took-*w.RTO.Measured <= clockSlack, at+".rto.measured_seconds",
 			"is less than the %s that the timeline shows", took)
 	})
 }

@@ -3,7 +3,9 @@ package report
 import (
 	"html/template"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The page is built in two steps: Go makes sections of a few plain shapes
@@ -35,15 +37,34 @@ const (
 	pastMark mark = "past" // bar
 )
 
-// A cell is one value. Text is short; Lines follow it, each on its own.
+// A cell is one value, or a List of them. Lines are remarks below it.
 type cell struct {
 	Text  string
 	Mark  mark
 	Num   bool // right-aligned, never broken
+	Whole bool // never broken
 	Code  bool // monospaced
 	Quiet bool // an absence, not a value
+	List  []string
 	Lines []string
 	Links []link
+}
+
+// Keep reports whether the text must stay on one line: whoever reads a table
+// reads a short name as one thing.
+func (c cell) Keep() bool { return c.Whole || utf8.RuneCountInString(c.Text) <= 14 }
+
+// Long reports whether there is a word that may be broken anywhere, because
+// it would push the other columns off the page.
+func (c cell) Long() bool {
+	for _, s := range append([]string{c.Text}, c.List...) {
+		for w := range strings.FieldsSeq(s) {
+			if utf8.RuneCountInString(w) > 20 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type link struct{ ID, Text string }
@@ -51,6 +72,7 @@ type link struct{ ID, Text string }
 type fact struct {
 	Name  string
 	Value cell
+	Wide  bool // over the whole width
 }
 
 // A tile is one of the few numbers at the top.
@@ -86,8 +108,9 @@ type section struct {
 	None   string
 	Facts  []fact
 	Gantt  *gantt
-	Tables []table
+	Sums   []table // before the charts
 	Charts *charts
+	Tables []table
 	Signs  []SignOff
 	Code   string // a command to copy
 	Notes  []string
@@ -106,7 +129,7 @@ func (s section) holds() bool {
 // Empty reports whether there is nothing to show but None.
 func (s section) Empty() bool { return s.None != "" && !s.holds() }
 
-func (s section) Numbered() string { return strconv.Itoa(s.Number) + " " + s.Title }
+func (s section) Numbered() string { return strconv.Itoa(s.Number) + "\u00a0" + s.Title }
 
 const (
 	shortText = 400  // longest text in a cell or list
@@ -131,6 +154,15 @@ func marked(m mark, s string) cell { return cell{Text: s, Mark: m} }
 func num(n int64) cell { return cell{Text: grouped(n), Num: true} }
 
 func size(n int64) cell { return cell{Text: sized(n), Num: true} }
+
+// exact is a span that is not rounded.
+func exact(d *Duration, none string) cell {
+	c := span(d, none)
+	if d != nil {
+		c.Text = d.exact()
+	}
+	return c
+}
 
 func span(d *Duration, none string) cell {
 	if d == nil {
@@ -162,15 +194,14 @@ func lines(list []string) cell {
 	c := cell{}
 	for i, s := range list {
 		if i == 8 && len(list) > 9 {
-			c.Lines = append(c.Lines, "… "+grouped(int64(len(list)-i))+" more in the JSON twin")
+			c.List = append(c.List, "… "+grouped(int64(len(list)-i))+" more in the JSON twin")
 			break
 		}
-		c.Lines = append(c.Lines, clip(s, shortText))
+		c.List = append(c.List, clip(s, shortText))
 	}
 	if len(list) == 0 {
 		return txt("")
 	}
-	c.Text, c.Lines = c.Lines[0], c.Lines[1:]
 	return c
 }
 
