@@ -1,0 +1,140 @@
+package backup
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A manifest is an object header and two sections: "objects", sealed with
+// the index key, names the packs that the point needs; "content", sealed
+// with a key of the session, is the point itself.
+
+const maxManifest = 256 << 20
+
+// manifestContent is the section "content", in JSON.
+type manifestContent struct {
+	Point
+	Runs []manifestRun `json:"runs"`
+}
+
+// A manifestRun is one sorted run of the point's items; a later run
+// overrides an earlier one.
+type manifestRun struct {
+	Page  string `json:"page"` // id of the root page, 64 hex digits
+	Plain uint32 `json:"plain"`
+	Items int64  `json:"items"`
+}
+
+func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs []packSum) ([]byte, error) {
+	h, head, err := k.newHeader(kindPoint, string(p.ID), p.Writer, enc)
+	if err != nil {
+		return nil, err
+	}
+	objects := binary.AppendUvarint(nil, uint64(len(packs)))
+	for _, s := range packs {
+		objects = append(objects, s.sum[:]...)
+		objects = append(objects, kindByte(s.kind))
+		objects = binary.AppendUvarint(objects, uint64(s.size))
+	}
+	c := manifestContent{Point: p}
+	c.Stored = time.Time{} // known to the store
+	for _, n := range roots {
+		c.Runs = append(c.Runs, manifestRun{Page: hex.EncodeToString(n.page.id[:]), Plain: n.page.plain, Items: n.items})
+	}
+	j, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	key := pointKey(p.ID)
+	b := appendSection(head, sealSection(nil, k.index, h, head, "objects", key, objects))
+	b = appendSection(b, sealSection(nil, secret, h, head, "content", key, j))
+	if len(b) > maxManifest {
+		return nil, fmt.Errorf("manifest of %d bytes, at most %d are possible", len(b), maxManifest)
+	}
+	return b, nil
+}
+
+// A manifest is a decoded one.
+type manifest struct {
+	point Point
+	roots []node
+	packs []packSum
+}
+
+// decodeManifest reads the manifest of the point id. secret finds the
+// session's secret.
+func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]byte, error)) (manifest, error) {
+	key := pointKey(id)
+	h, head, rest, err := decodeHeader(b, kindPoint)
+	if err != nil {
+		return manifest{}, err
+	}
+	objects, rest, err := cutSection(rest)
+	if err != nil {
+		return manifest{}, err
+	}
+	sealed, rest, err := cutSection(rest)
+	if err != nil {
+		return manifest{}, err
+	}
+	if len(rest) > 0 {
+		return manifest{}, fmt.Errorf("%w: %d bytes too many", ErrDamaged, len(rest))
+	}
+	plain, err := openSection(k.index, h, head, "objects", key, objects)
+	if err != nil {
+		return manifest{}, err
+	}
+	var m manifest
+	if m.packs, err = decodePackSums(plain); err != nil {
+		return manifest{}, err
+	}
+	s, err := secret(h.Enc)
+	if err != nil {
+		return manifest{}, err
+	}
+	if plain, err = openSection(s, h, head, "content", key, sealed); err != nil {
+		return manifest{}, err
+	}
+	if m.point, m.roots, err = decodeContent(id, plain); err != nil {
+		return manifest{}, err
+	}
+	return m, nil
+}
+
+func decodePackSums(plain []byte) ([]packSum, error) {
+	d := &decoder{b: plain}
+	var out []packSum
+	for n := d.count("packs", 34); n > 0 && d.err == nil; n-- {
+		p := packSum{sum: d.sum("pack"), kind: kindOf(d.byte("kind")), size: int64(d.uint("size", maxPack))}
+		if p.kind == "" {
+			d.fail("kind of a pack is unknown")
+		}
+		out = append(out, p)
+	}
+	return out, d.end()
+}
+
+func decodeContent(id PointID, plain []byte) (Point, []node, error) {
+	var c manifestContent
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return Point{}, nil, fmt.Errorf("%w: content: %v", ErrDamaged, err)
+	}
+	if c.ID != id {
+		return Point{}, nil, fmt.Errorf("%w: manifest of %.60q", ErrDamaged, c.ID)
+	}
+	var roots []node
+	for _, r := range c.Runs {
+		n := node{page: ref{plain: r.Plain}, items: r.Items}
+		if b, err := hex.DecodeString(r.Page); err != nil || len(b) != 32 || r.Plain > maxData {
+			return Point{}, nil, fmt.Errorf("%w: root page %.80q of %d bytes", ErrDamaged, r.Page, r.Plain)
+		} else {
+			copy(n.page.id[:], b)
+		}
+		roots = append(roots, n)
+	}
+	c.Point.Damaged = ""
+	return c.Point, roots, nil
+}

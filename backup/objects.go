@@ -1,0 +1,455 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+const maxIndexObject = 256 << 20
+
+// readHeader reads the header of an object, whatever kind it has. front is
+// the beginning of the object.
+func readHeader(ctx context.Context, s provider.BlobStore, info provider.Info) (h objectHeader, front []byte, err error) {
+	front, err = readRange(ctx, s, info.Key, 0, min(info.Size, 16<<10))
+	if err != nil {
+		return h, nil, err
+	}
+	n, err := headerLen(front)
+	if err == nil && n > len(front) && int64(n) <= info.Size {
+		front, err = readRange(ctx, s, info.Key, 0, int64(n))
+	}
+	if err != nil {
+		return h, nil, fmt.Errorf("%s: %w", info.Key, err)
+	}
+	kind, _, _ := parsePackKey(info.Key)
+	switch {
+	case kind != "":
+	case strings.HasPrefix(info.Key, pointPrefix):
+		kind = kindPoint
+	case strings.HasPrefix(info.Key, indexPrefix):
+		kind = kindIndex
+	case strings.HasPrefix(info.Key, sessionPrefix):
+		kind = kindSession
+	}
+	if h, _, _, err = decodeHeader(front, kind); err != nil {
+		return h, nil, fmt.Errorf("%s: %w", info.Key, err)
+	}
+	return h, front, nil
+}
+
+// readPack reads what is in a pack from the pack itself.
+func (r *Repository) readPack(ctx context.Context, info provider.Info) (packRecord, error) {
+	kind, sum, ok := parsePackKey(info.Key)
+	if !ok || info.Size > maxPack {
+		return packRecord{}, fmt.Errorf("%w: %s is no pack", ErrDamaged, info.Key)
+	}
+	_, front, err := readHeader(ctx, r.c.Store, info)
+	if err != nil {
+		return packRecord{}, err
+	}
+	n := min(info.Size, 64<<10)
+	for {
+		tail, err := readRange(ctx, r.c.Store, info.Key, info.Size-n, n)
+		if err != nil {
+			return packRecord{}, err
+		}
+		sealed, need, err := packTail(tail, info.Size)
+		if err != nil {
+			return packRecord{}, fmt.Errorf("%s: %w", info.Key, err)
+		}
+		if sealed == nil {
+			n = need
+			continue
+		}
+		rec, err := r.keys.decodePack(kind, sum, info.Size, front, tail)
+		if err != nil {
+			return packRecord{}, fmt.Errorf("%s: %w", info.Key, err)
+		}
+		return rec, nil
+	}
+}
+
+// writeIndex stores an index object of packs, and uses it from now on.
+func (r *Repository) writeIndex(ctx context.Context, session PointID, packs []packRecord) (size int64, err error) {
+	b, err := r.keys.encodeIndex(string(session), r.c.Writer, packs)
+	if err != nil {
+		return 0, err
+	}
+	sum := sha256.Sum256(b)
+	if err := r.create(ctx, indexKey(sum), sum, b); err != nil {
+		return 0, fmt.Errorf("put index: %w", err)
+	}
+	r.index.add(indexKey(sum), packs)
+	return int64(len(b)), nil
+}
+
+// readIndex reads an index object.
+func (r *Repository) readIndex(ctx context.Context, key string) ([]packRecord, error) {
+	b, _, err := provider.ReadAll(ctx, r.c.Store, key, maxIndexObject)
+	if err != nil {
+		return nil, err
+	}
+	if sum, ok := parseIndexKey(key); !ok || sum != sha256.Sum256(b) {
+		return nil, fmt.Errorf("%s: %w: its bytes are not those of its name", key, ErrDamaged)
+	}
+	packs, err := r.keys.decodeIndex(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return packs, nil
+}
+
+// load reads the index objects that are not loaded yet. One that cannot be
+// read is a warning: what it said is in the packs, too.
+func (r *Repository) load(ctx context.Context) error {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	return r.loadLocked(ctx)
+}
+
+func (r *Repository) loadLocked(ctx context.Context) error {
+	var keys []string
+	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
+		if err != nil {
+			return fmt.Errorf("list indexes: %w", err)
+		}
+		if !r.index.has(info.Key) && r.bad[info.Key] == nil {
+			keys = append(keys, info.Key)
+		}
+	}
+	type result struct {
+		key   string
+		packs []packRecord
+		err   error
+	}
+	for res := range inOrder(ctx, slices.Values(keys), func(key string) result {
+		packs, err := r.readIndex(ctx, key)
+		return result{key, packs, err}
+	}) {
+		switch {
+		case res.err == nil:
+			r.index.add(res.key, res.packs)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(res.err, ErrDamaged) || errors.Is(res.err, provider.ErrNotFound) || errors.Is(res.err, provider.ErrCorrupt):
+			r.c.Logger.Warn("index object is unreadable; run Repair", "key", res.key, "error", res.err)
+			r.bad[res.key] = res.err
+		default:
+			return fmt.Errorf("get index: %w", res.err)
+		}
+	}
+	return ctx.Err()
+}
+
+// search looks for a chunk that no known index lists: in indexes written
+// meanwhile, and once in packs that are in no index.
+func (r *Repository) search(ctx context.Context) error {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	if err := r.loadLocked(ctx); err != nil {
+		return err
+	}
+	if r.searched {
+		return nil
+	}
+	_, err := r.unindexed(ctx, func(info provider.Info, err error) {
+		r.c.Logger.Warn("pack is unreadable", "key", info.Key, "error", err)
+	})
+	if err == nil {
+		r.searched = true
+	}
+	return err
+}
+
+// unindexed reads the directories of all packs that no index lists, and
+// makes them known to this process.
+func (r *Repository) unindexed(ctx context.Context, damaged func(provider.Info, error)) ([]packRecord, error) {
+	var out []packRecord
+	for info, err := range r.packs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		_, sum, ok := parsePackKey(info.Key)
+		if !ok {
+			continue
+		}
+		if _, known := r.index.packBySum(sum); known {
+			continue
+		}
+		rec, err := r.readPack(ctx, info)
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) {
+			damaged(info, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.index.add("", []packRecord{rec})
+		out = append(out, rec)
+	}
+	return out, nil
+}
+
+// packs lists the packs in the store.
+func (r *Repository) packs(ctx context.Context) iter.Seq2[provider.Info, error] {
+	return func(yield func(provider.Info, error) bool) {
+		for _, kind := range []string{kindData, kindMeta} {
+			for info, err := range r.c.Store.List(ctx, kind+"/", provider.ListOptions{}) {
+				if err != nil {
+					err = fmt.Errorf("list packs: %w", err)
+				}
+				if !yield(info, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// manifest reads one.
+func (r *Repository) manifest(ctx context.Context, id PointID) (manifest, error) {
+	if _, err := id.Time(); err != nil {
+		return manifest{}, err
+	}
+	b, info, err := provider.ReadAll(ctx, r.c.Store, pointKey(id), maxManifest)
+	if err != nil {
+		return manifest{}, fmt.Errorf("point %s: %w", id, err)
+	}
+	m, err := r.keys.decodeManifest(id, b, r.secret)
+	if err != nil {
+		return manifest{}, fmt.Errorf("point %s: %w", id, err)
+	}
+	m.point.Stored = info.Modified
+	return m, nil
+}
+
+// manifests reads all, in ascending order, a few at a time. One that cannot
+// be read is yielded as a point with Damaged set.
+func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
+	return func(yield func(manifest, error) bool) {
+		type result struct {
+			m   manifest
+			err error
+		}
+		var listErr error
+		ids := func(yield func(provider.Info) bool) {
+			for info, err := range r.Manifests(ctx) {
+				if err != nil {
+					listErr = err
+					return
+				}
+				if !yield(info) {
+					return
+				}
+			}
+		}
+		for res := range inOrder(ctx, ids, func(info provider.Info) result {
+			id, _ := pointIDOf(info.Key)
+			m, err := r.manifest(ctx, id)
+			if errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, provider.ErrCorrupt) {
+				at, _ := id.Time()
+				m.point = Point{ID: id, Time: at, Stored: info.Modified, Damaged: err.Error()}
+				err = nil
+			}
+			return result{m, err}
+		}) {
+			if errors.Is(res.err, provider.ErrNotFound) {
+				continue // forgotten since it was listed
+			}
+			if !yield(res.m, res.err) || res.err != nil {
+				return
+			}
+		}
+		if err := errors.Join(listErr, ctx.Err()); err != nil {
+			yield(manifest{}, err)
+		}
+	}
+}
+
+// Manifests lists the manifests as objects of the store, oldest point first.
+// Together with [Repository.Objects] it is what replication needs.
+func (r *Repository) Manifests(ctx context.Context) iter.Seq2[provider.Info, error] {
+	return func(yield func(provider.Info, error) bool) {
+		for info, err := range r.c.Store.List(ctx, pointPrefix, provider.ListOptions{}) {
+			if err != nil {
+				yield(provider.Info{}, fmt.Errorf("list points: %w", err))
+				return
+			}
+			if _, ok := pointIDOf(info.Key); !ok {
+				r.c.Logger.Warn("not the key of a point; ignored", "key", info.Key)
+				continue
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// inOrder applies f to every value of in, to several at once, and yields the
+// results in the order of in.
+func inOrder[T, R any](ctx context.Context, in iter.Seq[T], f func(T) R) iter.Seq[R] {
+	const window = 8
+	return func(yield func(R) bool) {
+		queue := make([]chan R, 0, window)
+		for v := range in {
+			c := make(chan R, 1)
+			go func() { c <- f(v) }()
+			if queue = append(queue, c); len(queue) < window {
+				continue
+			}
+			if !yield(<-queue[0]) || ctx.Err() != nil {
+				return
+			}
+			queue = append(queue[:0], queue[1:]...)
+		}
+		for _, c := range queue {
+			if !yield(<-c) {
+				return
+			}
+		}
+	}
+}
+
+// Objects lists every other object that the point of a manifest needs, with
+// Key, Size and SHA256: the format object, indexes, packs. They must be in
+// the destination before the manifest is. The same objects are listed for
+// many points.
+func (r *Repository) Objects(ctx context.Context, manifestKey string) iter.Seq2[provider.Info, error] {
+	return func(yield func(provider.Info, error) bool) {
+		infos, err := r.objects(ctx, manifestKey)
+		if err != nil {
+			yield(provider.Info{}, fmt.Errorf("objects of %s: %w", manifestKey, err))
+			return
+		}
+		for _, info := range infos {
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provider.Info, error) {
+	id, ok := pointIDOf(manifestKey)
+	if !ok {
+		return nil, errors.New("not the key of a manifest")
+	}
+	m, err := r.manifest(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	sums, err := r.needs(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	var out []provider.Info
+	indexes := map[string]bool{}
+	for _, sum := range sums {
+		n, _ := r.index.packBySum(sum)
+		p := r.index.pack(n)
+		indexes[p.object] = true
+		out = append(out, provider.Info{Key: p.key(), Size: p.size, SHA256: sum})
+	}
+	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
+		if err != nil {
+			return nil, err
+		}
+		if indexes[info.Key] {
+			sum, _ := parseIndexKey(info.Key)
+			out = append(out, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
+		}
+	}
+	switch _, err := r.c.Store.Stat(ctx, formatKey); {
+	case err == nil:
+		out = append(out, provider.Info{Key: formatKey, Size: int64(len(r.keys.encoded)), SHA256: sha256.Sum256(r.keys.encoded)})
+	case !errors.Is(err, provider.ErrNotFound):
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b provider.Info) int { return strings.Compare(a.Key, b.Key) })
+	return out, nil
+}
+
+// needs returns the packs of a point: those its manifest names, or if some
+// of them are gone (their chunks may live on in others), those its items
+// lead to.
+func (r *Repository) needs(ctx context.Context, m manifest) ([][32]byte, error) {
+	var out [][32]byte
+	for _, p := range m.packs {
+		if _, ok := r.index.packBySum(p.sum); !ok {
+			return r.needsByItems(ctx, m)
+		}
+		out = append(out, p.sum)
+	}
+	return out, nil
+}
+
+func (r *Repository) needsByItems(ctx context.Context, m manifest) ([][32]byte, error) {
+	if err := r.search(ctx); err != nil {
+		return nil, err
+	}
+	used := map[uint32]bool{}
+	err := r.newView(m).walk(ctx, func(x ref) error {
+		e, ok := r.index.first(x.id)
+		if !ok {
+			return fmt.Errorf("%w: chunk %s is in no pack", ErrDamaged, x.id)
+		}
+		used[e.pack] = true
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out [][32]byte
+	for n := range used {
+		out = append(out, r.index.pack(n).sum)
+	}
+	return out, nil
+}
+
+// walk visits every chunk of a point: pages of the tree, pages of lists and
+// content, a parent before what it leads to.
+func (v *View) walk(ctx context.Context, visit func(ref) error) error {
+	var walk func(n node, depth int) error
+	walk = func(n node, depth int) error {
+		if err := visit(n.page); err != nil {
+			return err
+		}
+		p, err := v.page(ctx, n, depth)
+		if err != nil {
+			return err
+		}
+		for _, child := range p.nodes {
+			if err := walk(child, depth+1); err != nil {
+				return err
+			}
+		}
+		for _, it := range p.items {
+			for l, err := range v.refs(ctx, it.content) {
+				if err != nil {
+					return err
+				}
+				if err := visit(l.ref); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	for _, root := range v.m.roots {
+		if err := walk(root, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,344 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// A pipeline takes chunks of one session and makes them durable: workers
+// identify, deduplicate, compress and seal them into packs, and every full
+// pack is uploaded by a goroutine of its own. Memory is bounded by the
+// buffers, which are handed round and never more than at the start.
+type pipeline struct {
+	r       *Repository
+	session PointID
+	secret  []byte
+	encaps  []byte
+	zstd    *zstd.Encoder
+
+	jobs         chan job
+	small, large chan []byte // free chunk buffers
+	workers      sync.WaitGroup
+	uploads      sync.WaitGroup
+	data, meta   packer
+
+	mu        sync.Mutex
+	claims    map[chunkID]bool // stored by this session, not yet in the index
+	used      map[uint32]bool  // packs of the index that this point needs
+	packs     []packSum        // packs of this session
+	unindexed []packRecord
+	err       error
+	failed    chan struct{} // closed when err is set
+
+	indexing sync.Mutex
+
+	bytesNew, bytesStored atomic.Int64
+}
+
+// A job is a chunk on its way. buf[1:1+n] is its plaintext.
+type job struct {
+	buf  []byte
+	n    int
+	kind string
+	slot *slot
+}
+
+// A slot receives the ref of a chunk that is still being identified.
+type slot struct {
+	ref  ref
+	done chan struct{}
+}
+
+// packSum names a pack.
+type packSum struct {
+	sum  [32]byte
+	kind string
+	size int64
+}
+
+// A packer fills packs of one kind, one at a time.
+type packer struct {
+	kind   string
+	target int
+	mu     sync.Mutex
+	cur    *packBuilder
+	free   chan []byte // buffers; as many packs as there are can be filled and uploaded at once
+}
+
+const (
+	smallBuffer = 64<<10 + 1
+	largeBuffer = maxData + 1
+	metaTarget  = 4 << 20 // metadata packs are small, so that listing fetches little
+
+	packsPerIndex = 32 // an interrupted backup loses at most so many packs of progress
+)
+
+func newPipeline(ctx context.Context, r *Repository, session PointID) (*pipeline, error) {
+	secret, encaps, err := r.keys.newSession()
+	if err != nil {
+		return nil, err
+	}
+	w := r.c.Workers
+	p := &pipeline{
+		r: r, session: session, secret: secret, encaps: encaps, zstd: newEncoder(w),
+		jobs: make(chan job, 2*w), small: make(chan []byte, 16*w), large: make(chan []byte, 3*w+1),
+		claims: map[chunkID]bool{}, used: map[uint32]bool{}, failed: make(chan struct{}),
+		data: packer{kind: kindData, target: r.c.PackSize, free: make(chan []byte, r.c.Uploads+1)},
+		meta: packer{kind: kindMeta, target: min(r.c.PackSize, metaTarget), free: make(chan []byte, 2)},
+	}
+	for _, c := range []chan []byte{p.small, p.large, p.data.free, p.meta.free} {
+		for range cap(c) {
+			c <- nil // allocated when first taken
+		}
+	}
+	for range w {
+		p.workers.Go(func() { p.work(ctx) })
+	}
+	return p, nil
+}
+
+// fail stops the pipeline; the first error counts.
+func (p *pipeline) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err = err
+		close(p.failed)
+	}
+}
+
+func (p *pipeline) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// take returns a free buffer of a pool.
+func (p *pipeline) take(ctx context.Context, pool chan []byte, size int) ([]byte, error) {
+	select {
+	case b := <-pool:
+		if b == nil {
+			b = make([]byte, size)
+		}
+		return b, nil
+	case <-p.failed:
+		return nil, p.failure()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (p *pipeline) give(b []byte) {
+	if len(b) == smallBuffer {
+		p.small <- b
+	} else {
+		p.large <- b
+	}
+}
+
+// submit hands a chunk to the workers.
+func (p *pipeline) submit(ctx context.Context, j job) error {
+	select {
+	case p.jobs <- j:
+		return nil
+	case <-p.failed:
+		p.give(j.buf)
+		return p.failure()
+	case <-ctx.Done():
+		p.give(j.buf)
+		return context.Cause(ctx)
+	}
+}
+
+func (p *pipeline) work(ctx context.Context) {
+	ids := p.r.keys.newIdentifier()
+	scratch := make([]byte, 0, maxData+maxData/64+1024)
+	for j := range p.jobs {
+		if p.failure() == nil {
+			if err := p.store(ctx, ids, scratch, &j); err != nil {
+				p.fail(err)
+			}
+		}
+		p.give(j.buf)
+		if j.slot != nil {
+			close(j.slot.done)
+		}
+	}
+}
+
+// store makes one chunk part of a pack, unless it is in one already.
+func (p *pipeline) store(ctx context.Context, ids *identifier, scratch []byte, j *job) error {
+	in := j.buf[:1+j.n]
+	r := ref{id: ids.id(j.kind, in[1:]), plain: uint32(j.n)}
+	if j.slot != nil {
+		j.slot.ref = r
+	}
+	if !p.claim(r.id) {
+		return nil
+	}
+	frame := compress(p.zstd, in, scratch)
+	pk := &p.meta
+	if j.kind == kindData {
+		pk = &p.data
+		p.bytesNew.Add(int64(j.n))
+	}
+	pack, room, err := p.reserve(ctx, pk, r, len(frame)+sealOverhead)
+	if err != nil {
+		return err
+	}
+	pack.aead.Seal(room[:0], nil, frame, r.id[:])
+	pack.sealing.Done()
+	return nil
+}
+
+// claim reports whether the caller is to store the chunk.
+func (p *pipeline) claim(id chunkID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.claims[id] {
+		return false
+	}
+	if e, ok := p.r.index.first(id); ok {
+		p.used[e.pack] = true
+		return false
+	}
+	p.claims[id] = true
+	return true
+}
+
+// reuse marks the pack of a chunk as needed, and reports whether there is
+// one.
+func (p *pipeline) reuse(id chunkID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.claims[id] {
+		return true
+	}
+	e, ok := p.r.index.first(id)
+	if ok {
+		p.used[e.pack] = true
+	}
+	return ok
+}
+
+// reserve finds room for a frame of n bytes. When it returns, the room is
+// the caller's, who calls sealing.Done.
+func (p *pipeline) reserve(ctx context.Context, k *packer, r ref, n int) (*packBuilder, []byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cur != nil && (len(k.cur.buf)+n > k.target || len(k.cur.entries) == maxPackEntries) {
+		p.upload(ctx, k)
+	}
+	if k.cur == nil {
+		buf, err := p.take(ctx, k.free, k.target+packSlack+2*len(p.r.keys.encoded))
+		if err != nil {
+			return nil, nil, err
+		}
+		k.cur, err = newPackBuilder(p.r.keys, p.secret, p.encaps, string(p.session), p.r.c.Writer, k.kind, buf)
+		if err != nil {
+			k.free <- buf
+			return nil, nil, err
+		}
+	}
+	return k.cur, k.cur.reserve(r, n), nil
+}
+
+// upload sends the packer's current pack on its way. The caller holds the
+// packer's lock.
+func (p *pipeline) upload(ctx context.Context, k *packer) {
+	b := k.cur
+	k.cur = nil
+	p.uploads.Go(func() {
+		rec := b.finish(p.r.keys)
+		err := p.r.create(ctx, packKey(rec.kind, rec.sum), rec.sum, b.buf)
+		k.free <- b.buf
+		if err != nil {
+			p.fail(fmt.Errorf("put pack: %w", err))
+			return
+		}
+		p.bytesStored.Add(rec.size)
+		p.mu.Lock()
+		p.packs = append(p.packs, packSum{rec.sum, rec.kind, rec.size})
+		p.unindexed = append(p.unindexed, rec)
+		due := len(p.unindexed) >= packsPerIndex
+		p.mu.Unlock()
+		if due {
+			if err := p.writeIndex(ctx); err != nil {
+				p.fail(err)
+			}
+		}
+	})
+}
+
+// writeIndex makes the packs uploaded so far known to everybody.
+func (p *pipeline) writeIndex(ctx context.Context) error {
+	p.indexing.Lock()
+	defer p.indexing.Unlock()
+	p.mu.Lock()
+	recs := p.unindexed
+	p.unindexed = nil
+	p.mu.Unlock()
+	if len(recs) == 0 {
+		return nil
+	}
+	n, err := p.r.writeIndex(ctx, p.session, recs)
+	if err != nil {
+		return err
+	}
+	p.bytesStored.Add(n)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, rec := range recs {
+		for _, e := range rec.entries {
+			delete(p.claims, e.id) // found in the index from now on
+		}
+	}
+	return nil
+}
+
+// close ends the workers and waits for all uploads. Nothing may be submitted
+// any more. The caller looks at failure.
+func (p *pipeline) close(ctx context.Context) {
+	close(p.jobs)
+	p.workers.Wait()
+	if p.failure() == nil {
+		for _, k := range []*packer{&p.data, &p.meta} {
+			k.mu.Lock()
+			if k.cur != nil {
+				p.upload(ctx, k)
+			}
+			k.mu.Unlock()
+		}
+	}
+	p.uploads.Wait()
+	if p.failure() == nil {
+		if err := p.writeIndex(ctx); err != nil {
+			p.fail(err)
+		}
+	}
+	p.zstd.Close()
+}
+
+// create puts an object whose key says what its bytes are. That it exists is
+// therefore success, whoever wrote it, and a lost reply is healed by trying
+// again: neither needs the right to read.
+func (r *Repository) create(ctx context.Context, key string, sum [32]byte, b []byte) error {
+	var err error
+	for range 2 {
+		_, err = r.c.Store.Put(ctx, key, provider.Bytes(b), provider.PutOptions{IfAbsent: true, SHA256: sum})
+		if err == nil || errors.Is(err, provider.ErrConflict) {
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, provider.ErrCorrupt) || errors.Is(err, provider.ErrInvalidKey) {
+			break
+		}
+	}
+	return err
+}

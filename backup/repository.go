@@ -1,0 +1,388 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// A Repository keeps points in a store. It is safe for concurrent use, by
+// any number of processes.
+type Repository struct {
+	c       Config
+	keys    *keys
+	index   *index
+	zstd    *zstd.Decoder
+	ids     sync.Pool
+	secrets sync.Map // sessions' secrets by their encapsulation
+
+	loading  sync.Mutex // one at a time looks for indexes
+	searched bool       // packs without an index have been looked for
+	bad      map[string]error
+}
+
+// Init makes a repository in an empty store and opens it. [ErrExists] if
+// there is one. The keyring needs recipients, and an identity that matches
+// one of them: a repository that nobody here can open would be noticed too
+// late. A failed Init can be repeated.
+func Init(ctx context.Context, c Config) (*Repository, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Keyring.Identities) == 0 {
+		return nil, fmt.Errorf("init repository: %w: keyring: Identities is empty", ErrNoIdentity)
+	}
+	b, err := newFormat(time.Now(), func(root []byte) ([]Stanza, error) { return c.Keyring.wrap(ctx, root) })
+	if err != nil {
+		return nil, fmt.Errorf("init repository: %w", err)
+	}
+	k, err := openFormat(b, c.unwrapper(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("init repository: %w", err)
+	}
+	// A damaged repository may have lost its format object; its points must
+	// not become unreadable neighbours of a new one.
+	for _, prefix := range []string{pointPrefix, indexPrefix, kindData + "/", kindMeta + "/"} {
+		for info, err := range c.Store.List(ctx, prefix, provider.ListOptions{}) {
+			if err != nil {
+				return nil, fmt.Errorf("init repository: %w", err)
+			}
+			return nil, fmt.Errorf("init repository: %w: the store holds %s; Open it", ErrExists, info.Key)
+		}
+	}
+	if _, err := provider.PutOnce(ctx, c.Store, formatKey, b, provider.PutOptions{}); errors.Is(err, provider.ErrConflict) {
+		return nil, fmt.Errorf("init repository: %w", ErrExists)
+	} else if err != nil {
+		return nil, fmt.Errorf("init repository: put %s: %w", formatKey, err)
+	}
+	return newRepository(c, k), nil
+}
+
+// Open opens a repository. [ErrNoRepository] if there is none,
+// [ErrNoIdentity] if the keyring has no identity for it. If the format
+// object is lost or damaged, Open takes the copy that every other object
+// carries, and [Repository.Repair] puts it back.
+func Open(ctx context.Context, c Config) (*Repository, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	k, err := openKeys(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	return newRepository(c, k), nil
+}
+
+func newRepository(c Config, k *keys) *Repository {
+	return &Repository{
+		c: c, keys: k, index: newIndex(), zstd: newDecoder(c.Workers), bad: map[string]error{},
+		ids: sync.Pool{New: func() any { return k.newIdentifier() }},
+	}
+}
+
+func (c Config) unwrapper(ctx context.Context) func([]Stanza, func([]byte) bool) ([]byte, error) {
+	return func(s []Stanza, accept func([]byte) bool) ([]byte, error) { return c.Keyring.unwrap(ctx, s, accept) }
+}
+
+func openKeys(ctx context.Context, c Config) (*keys, error) {
+	b, _, err := provider.ReadAll(ctx, c.Store, formatKey, maxFormat)
+	lost := errors.Is(err, provider.ErrNotFound)
+	if err != nil && !lost && !errors.Is(err, provider.ErrCorrupt) {
+		return nil, err
+	}
+	if err == nil {
+		var k *keys
+		if k, err = openFormat(b, c.unwrapper(ctx)); err == nil || !errors.Is(err, ErrDamaged) {
+			return k, err
+		}
+	}
+	k, copyErr := openCopy(ctx, c)
+	switch {
+	case copyErr == nil:
+		c.Logger.Warn("format object is lost or damaged; using the copy in another object", "error", err)
+		return k, nil
+	case lost && errors.Is(copyErr, provider.ErrNotFound):
+		return nil, ErrNoRepository
+	}
+	return nil, errors.Join(err, copyErr)
+}
+
+// openCopy opens the keys from the copy of the format object in any other.
+func openCopy(ctx context.Context, c Config) (*keys, error) {
+	err := provider.ErrNotFound
+	tries := 0
+	for _, p := range []string{pointPrefix, indexPrefix, sessionPrefix, kindMeta + "/", kindData + "/"} {
+		for info, lerr := range c.Store.List(ctx, p, provider.ListOptions{}) {
+			if lerr != nil {
+				return nil, lerr
+			}
+			if tries++; tries > 100 {
+				return nil, err
+			}
+			var h objectHeader
+			if h, _, err = readHeader(ctx, c.Store, info); err != nil {
+				continue
+			}
+			var k *keys
+			if k, err = openFormat(h.Format, c.unwrapper(ctx)); err == nil {
+				return k, nil
+			}
+		}
+	}
+	return nil, err
+}
+
+// Backup makes a point of t under name, which is the workload's: 1 to 200
+// bytes of UTF-8 without control characters. It returns when the point is
+// durable. If it returns an error there is no new point, with one exception:
+// if the store's answer to the very last write was lost and cannot be found
+// out, the error says so, and the point exists or not. What was uploaded
+// before an error is used by the next backup.
+func (r *Repository) Backup(ctx context.Context, name string, t Target, o BackupOptions) (Point, error) {
+	point, err := r.backup(ctx, name, t, o)
+	if err != nil {
+		return Point{}, fmt.Errorf("backup %q: %w", name, err)
+	}
+	return point, nil
+}
+
+func (r *Repository) backup(ctx context.Context, name string, t Target, o BackupOptions) (Point, error) {
+	now := time.Now()
+	if !o.Time.IsZero() {
+		now = o.Time
+	}
+	if err := o.valid(name, t); err != nil {
+		return Point{}, err
+	}
+	id := newPointID(now)
+	at, err := id.Time()
+	if err != nil {
+		return Point{}, err
+	}
+	if err := r.load(ctx); err != nil {
+		return Point{}, err
+	}
+	mode, parent, err := r.parent(ctx, name, t.Kind(), o.Mode)
+	if err != nil {
+		return Point{}, err
+	}
+	if err := r.begin(ctx, id); err != nil {
+		return Point{}, err
+	}
+	p, err := newPipeline(ctx, r, id)
+	if err != nil {
+		return Point{}, err
+	}
+	s := &Session{name: name, mode: mode, parent: parent, p: p, cut: r.keys.format.Cut, progress: o.Progress, ids: r.keys.newIdentifier()}
+	s.sort = sorter{wrote: s.count, budget: sorterBudget}
+	roots, err := s.run(ctx, t)
+	if err != nil {
+		return Point{}, err
+	}
+	point := Point{
+		ID: id, Name: name, Kind: t.Kind(), Mode: mode, Time: at, Ended: time.Now().UTC(), Tags: maps.Clone(o.Tags), Writer: r.c.Writer,
+		Externals: s.externals, Warnings: s.warnings, WarningCount: s.warningCount, Stats: s.stats,
+	}
+	if parent != nil {
+		point.Parent = parent.Point().ID
+	}
+	point.Stats.BytesNew, point.Stats.BytesStored = p.bytesNew.Load(), p.bytesStored.Load()
+	if point.Stored, err = r.commit(ctx, point, roots, p); err != nil {
+		return Point{}, err
+	}
+	s.report(true)
+	r.c.Logger.Info("point committed", "target", name, "point", string(id), "mode", string(mode),
+		"read", point.Stats.BytesRead, "stored", point.Stats.BytesStored, "warnings", point.WarningCount)
+	return point, nil
+}
+
+// run lets the target fill the session, and makes all of it durable.
+func (s *Session) run(ctx context.Context, t Target) ([]node, error) {
+	err := t.Backup(ctx, s)
+	s.over = true
+	var roots []node
+	if err == nil {
+		s.sort.write = s.metaWriter(ctx)
+		roots, err = s.sort.finish()
+	}
+	if err != nil {
+		s.p.fail(err)
+	}
+	s.p.close(ctx)
+	if failure := s.p.failure(); err == nil || errors.Is(err, failure) {
+		err = failure
+	}
+	return roots, err
+}
+
+// begin records the session, before anything is uploaded. What prunes later
+// will leave alone what a session may be using until its point exists.
+func (r *Repository) begin(ctx context.Context, id PointID) error {
+	h, head, err := r.keys.newHeader(kindSession, string(id), r.c.Writer, nil)
+	if err != nil {
+		return err
+	}
+	b := sealSection(head, r.keys.index, h, slices.Clone(head), "session", sessionKey(id), []byte("{}"))
+	if _, err := provider.PutOnce(ctx, r.c.Store, sessionKey(id), b, provider.PutOptions{}); err != nil {
+		return fmt.Errorf("put session: %w", err)
+	}
+	return nil
+}
+
+// commit writes the manifest: from now on the point exists.
+func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *pipeline) (stored time.Time, err error) {
+	packs := p.packs
+	for n := range p.used {
+		i := r.index.pack(n)
+		packs = append(packs, packSum{i.sum, i.kind, i.size})
+	}
+	slices.SortFunc(packs, func(a, b packSum) int { return strings.Compare(packKey(a.kind, a.sum), packKey(b.kind, b.sum)) })
+	packs = slices.Compact(packs)
+	b, err := r.keys.encodeManifest(point, roots, p.secret, p.encaps, packs)
+	if err != nil {
+		return time.Time{}, err
+	}
+	info, err := provider.PutOnce(ctx, r.c.Store, pointKey(point.ID), b, provider.PutOptions{})
+	switch {
+	case errors.Is(err, provider.ErrConflict):
+		return time.Time{}, fmt.Errorf("put manifest: %w: its place is taken", ErrFenced)
+	case err != nil:
+		return time.Time{}, fmt.Errorf("put manifest: whether point %s exists is not known, look it up: %w", point.ID, err)
+	}
+	return info.Modified, nil
+}
+
+// parent finds the point to compare with.
+func (r *Repository) parent(ctx context.Context, name, kind string, want Mode) (Mode, *View, error) {
+	if want == "" || want == Full {
+		return Full, nil, nil
+	}
+	var best manifest
+	for m, err := range r.manifests(ctx) {
+		if err != nil {
+			return "", nil, err
+		}
+		if p := m.point; p.Damaged == "" && p.Name == name && p.Kind == kind && (want == Incremental || p.Mode == Full) {
+			best = m
+		}
+	}
+	if best.point.ID == "" {
+		return Full, nil, nil
+	}
+	return want, r.newView(best), nil
+}
+
+func (o BackupOptions) valid(name string, t Target) error {
+	var errs []error
+	if name == "" || len(name) > 200 || !printable(name) {
+		errs = append(errs, fmt.Errorf("name %.80q: want 1 to 200 bytes of UTF-8 without control characters", name))
+	}
+	if t == nil {
+		errs = append(errs, errors.New("target is nil"))
+	} else if k := t.Kind(); k == "" || len(k) > 64 || strings.Trim(k, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		errs = append(errs, fmt.Errorf("kind %.80q: want 1 to 64 of [a-z0-9-]", k))
+	}
+	switch o.Mode {
+	case "", Full, Incremental, Differential:
+	default:
+		errs = append(errs, fmt.Errorf("Mode %.40q: want %q, %q or %q", o.Mode, Full, Incremental, Differential))
+	}
+	if len(o.Tags) > 64 {
+		errs = append(errs, fmt.Errorf("Tags: %d, at most 64 are possible", len(o.Tags)))
+	}
+	for k, v := range o.Tags {
+		if k == "" || len(k) > 256 || len(v) > 256 || !printable(k) || !printable(v) {
+			errs = append(errs, fmt.Errorf("Tags[%.80q]: want at most 256 bytes of UTF-8 without control characters", k))
+		}
+	}
+	if y := o.Time.Year(); !o.Time.IsZero() && (y < 1970 || y > 9999) {
+		errs = append(errs, fmt.Errorf("Time: year %d, want 1970 to 9999", y))
+	}
+	return errors.Join(errs...)
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// Restore lets t put a point to d. The point must be of the target's kind.
+func (r *Repository) Restore(ctx context.Context, id PointID, t Target, d Destination, o RestoreOptions) error {
+	v, err := r.View(ctx, id)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if k := v.Point().Kind; k != t.Kind() {
+		return fmt.Errorf("restore %s: it is of kind %q, the target restores %q", id, k, t.Kind())
+	}
+	v.report = o.Progress
+	if err := t.Restore(ctx, v, d); err != nil {
+		return fmt.Errorf("restore %s: %w", id, err)
+	}
+	v.tell(0)
+	return nil
+}
+
+// View opens a point for reading. [provider.ErrNotFound], [ErrDamaged].
+func (r *Repository) View(ctx context.Context, id PointID) (*View, error) {
+	m, err := r.manifest(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	return r.newView(m), nil
+}
+
+// Point describes one point. [provider.ErrNotFound], [ErrDamaged].
+func (r *Repository) Point(ctx context.Context, id PointID) (Point, error) {
+	m, err := r.manifest(ctx, id)
+	return m.point, err
+}
+
+// Points lists the points of a workload, or of all if name is empty, in
+// ascending order of ID and thus of Time. A point whose manifest cannot be
+// read is listed, with Damaged set, if name is empty; whose it was is then
+// not known.
+func (r *Repository) Points(ctx context.Context, name string) iter.Seq2[Point, error] {
+	return func(yield func(Point, error) bool) {
+		for m, err := range r.manifests(ctx) {
+			if err != nil {
+				yield(Point{}, err)
+				return
+			}
+			if name != "" && m.point.Name != name {
+				continue
+			}
+			if !yield(m.point, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Forget removes a point: it can be restored no more, and no other point is
+// affected. A point that does not exist is no error. No space is freed by
+// this: what only this point needed stays in the store until it is pruned.
+func (r *Repository) Forget(ctx context.Context, id PointID) error {
+	if _, err := id.Time(); err != nil {
+		return fmt.Errorf("forget: %w", err)
+	}
+	if err := r.c.Store.Delete(ctx, pointKey(id), provider.DeleteOptions{}); err != nil {
+		return fmt.Errorf("forget %s: %w", id, err)
+	}
+	return nil
+}
