@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// A driver performs effects while it holds the lease. Its ctx ends when the
-// caller's does or when the lease is lost, whichever is first.
+// A driver performs effects while it holds the lease. The ctx of its methods
+// is the one that begin returned: it ends when the caller's does or when the
+// lease is lost, whichever is first.
 type driver struct {
 	cfg    Config
-	ctx    context.Context // of one call of Run or Resume, which owns the driver
 	cancel context.CancelCauseFunc
 	kept   chan struct{} // closed when the lease is no longer kept
 	held   *Held
@@ -26,32 +26,33 @@ type driver struct {
 }
 
 // begin takes the lease of a service and keeps it until end.
-func begin(ctx context.Context, c Config, k Kind, service string) (*driver, error) {
+func begin(ctx context.Context, c Config, k Kind, service string) (*driver, context.Context, error) {
 	l, err := OpenLease(ctx, LeaseConfig{
 		Store: c.Store, Service: service, Prefix: leasePrefix(k), Holder: c.Holder, TTL: c.TTL, Logger: c.Logger,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	held, err := l.Acquire(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d := &driver{cfg: c, held: held, kept: make(chan struct{}), active: held.rec.Active, open: held.rec.Run}
-	d.ctx, d.cancel = context.WithCancelCause(ctx)
+	kept, cancel := context.WithCancelCause(ctx)
+	d.cancel = cancel
 	go func() {
 		defer close(d.kept)
-		if err := held.Keep(d.ctx); err != nil {
+		if err := held.Keep(kept); err != nil {
 			d.cancel(err)
 		}
 	}()
-	return d, nil
+	return d, kept, nil
 }
 
 // end stops keeping the lease and lets others have it at once, if it is still
 // ours; every call has returned by now.
-func (d *driver) end() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), d.cfg.TTL/3)
+func (d *driver) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.TTL/3)
 	defer cancel()
 	d.cancel(errors.New("run has ended"))
 	<-d.kept
@@ -67,7 +68,7 @@ func (d *driver) end() {
 	}
 }
 
-func (d *driver) loop(st state, ev event) (Result, error) {
+func (d *driver) loop(ctx context.Context, st state, ev event) (Result, error) {
 	for {
 		var eff effect
 		st, eff = d.cfg.step(st, ev)
@@ -80,7 +81,7 @@ func (d *driver) loop(st state, ev event) (Result, error) {
 			return r, r.runError(nil)
 		}
 		var err error
-		if ev, err = d.perform(st, eff); err != nil {
+		if ev, err = d.perform(ctx, st, eff); err != nil {
 			return d.stopped(st, err)
 		}
 	}
@@ -100,39 +101,39 @@ func (d *driver) stopped(st state, err error) (Result, error) {
 	return r, r.runError(err)
 }
 
-func (d *driver) perform(st state, eff effect) (event, error) {
-	if err := d.ready(); err != nil {
+func (d *driver) perform(ctx context.Context, st state, eff effect) (event, error) {
+	if err := d.ready(ctx); err != nil {
 		return event{}, err
 	}
 	switch eff.kind {
 	case effAppend:
-		r, err := d.append(st, st.plan.ID, eff.record)
+		r, err := d.append(ctx, st, st.plan.ID, eff.record)
 		return event{kind: evRecorded, record: r}, err
 	case effObserve, effDo, effUndo:
-		ev := d.call(st, eff)
+		ev := d.call(ctx, st, eff)
 		// What a call said after the end of ctx may only mean that ctx has
 		// ended. The journal says that it was begun; whoever resumes looks.
-		return ev, d.ready()
+		return ev, d.ready(ctx)
 	case effActivate:
-		return event{kind: evActivated}, d.held.SetActive(d.ctx, eff.site)
+		return event{kind: evActivated}, d.held.SetActive(ctx, eff.site)
 	case effSettle:
-		return event{kind: evSettled}, d.settle()
+		return event{kind: evSettled}, d.settle(ctx)
 	case effBackoff:
-		return event{kind: evBackedOff}, d.sleep(d.cfg.Backoff)
+		return event{kind: evBackedOff}, d.sleep(ctx, d.cfg.Backoff)
 	}
 	return event{}, fmt.Errorf("unknown effect %q", eff.kind)
 }
 
 // ready reports why nothing may be done any more.
-func (d *driver) ready() error {
-	if d.ctx.Err() != nil {
-		return context.Cause(d.ctx)
+func (d *driver) ready(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return d.held.Check()
 }
 
 // append makes the next record of a run durable.
-func (d *driver) append(st state, run string, r Record) (Record, error) {
+func (d *driver) append(ctx context.Context, st state, run string, r Record) (Record, error) {
 	n := newRecord(run, st.seq+1, r.Kind)
 	r.Version, r.Run, r.Seq, r.Nonce = n.Version, n.Run, n.Seq, n.Nonce
 	r.At, r.Holder, r.Epoch = d.cfg.wall().UTC().Round(0), d.cfg.Holder, d.held.Epoch()
@@ -140,10 +141,10 @@ func (d *driver) append(st state, run string, r Record) (Record, error) {
 	if r.Kind == RecordStarted || r.Kind == RecordUndoStarted {
 		d.announced = time.Now()
 	}
-	if err := d.ready(); err != nil {
+	if err := d.ready(ctx); err != nil {
 		return r, err
 	}
-	if err := appendRecord(d.ctx, d.cfg.Store, r); err != nil {
+	if err := appendRecord(ctx, d.cfg.Store, r); err != nil {
 		return r, err
 	}
 	d.cfg.Logger.Info("run advanced", "run", run, "epoch", r.Epoch, "record", r.Kind, "step", r.Step, "outcome", r.Outcome, "error", r.Error)
@@ -156,7 +157,7 @@ func (d *driver) append(st state, run string, r Record) (Record, error) {
 // call makes one call of an action. The deadline of a Do or Undo counts from
 // before it was announced in the journal, so that whoever reads the record
 // and waits as long as it says waits long enough.
-func (d *driver) call(st state, eff effect) event {
+func (d *driver) call(ctx context.Context, st state, eff effect) event {
 	step := st.plan.Steps[eff.step]
 	action, c := d.cfg.Actions[step.Action], d.describe(st, eff.step)
 	begun := time.Now()
@@ -164,7 +165,7 @@ func (d *driver) call(st state, eff effect) event {
 	if eff.kind != effObserve {
 		deadline = d.announced.Add(step.Timeout)
 	}
-	ctx, cancel := context.WithDeadline(d.ctx, deadline)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	if ctx.Err() != nil {
 		err := fmt.Errorf("its time was over before it began: %w: %w", context.Cause(ctx), ErrNoEffect)
@@ -209,12 +210,12 @@ func describe(st state, i int, epoch uint64) Call {
 }
 
 // settle waits until nothing that was ever asked for can land any more.
-func (d *driver) settle() error { return d.sleep(time.Until(d.settleAt)) }
+func (d *driver) settle(ctx context.Context) error { return d.sleep(ctx, time.Until(d.settleAt)) }
 
-func (d *driver) sleep(t time.Duration) error {
+func (d *driver) sleep(ctx context.Context, t time.Duration) error {
 	select {
-	case <-d.ctx.Done():
-		return context.Cause(d.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	case <-time.After(t):
 		return nil
 	}

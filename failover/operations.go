@@ -24,24 +24,24 @@ func Run(ctx context.Context, c Config, p Plan) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("run %s: %w", p.ID, err)
 	}
-	d, err := begin(ctx, c, p.Kind, p.Service)
+	d, ctx, err := begin(ctx, c, p.Kind, p.Service)
 	if err != nil {
 		return Result{}, fmt.Errorf("run %s: %w", p.ID, err)
 	}
-	defer d.end()
-	if err := d.admit(p); err != nil {
+	defer d.end(ctx)
+	if err := d.admit(ctx, p); err != nil {
 		return Result{}, fmt.Errorf("run %s: %w", p.ID, err)
 	}
 	first := Record{Kind: RecordAccepted, Plan: &p, PlanHash: p.Hash(), Mode: c.Mode, Approval: c.Approval}
 	st := state{plan: Plan{ID: p.ID}}
-	r, err := d.append(state{}, p.ID, first)
+	r, err := d.append(ctx, state{}, p.ID, first)
 	if err != nil {
 		return d.stopped(st, err)
 	}
 	if st, err = fold(state{}, r); err != nil {
 		return d.stopped(st, err)
 	}
-	return d.loop(st, event{kind: evBegin, active: d.active})
+	return d.loop(ctx, st, event{kind: evBegin, active: d.active})
 }
 
 // Resume takes over a run, whoever worked on it, and goes on with it: forward,
@@ -50,12 +50,12 @@ func Run(ctx context.Context, c Config, p Plan) (Result, error) {
 // with its Result. Errors are those of [Run]; [provider.ErrNotFound] if there
 // is no such run.
 func Resume(ctx context.Context, c Config, run string) (Result, error) {
-	d, st, err := takeOver(ctx, c, run)
+	d, ctx, st, err := takeOver(ctx, c, run)
 	if err != nil {
 		return st.result(), fmt.Errorf("resume %s: %w", run, err)
 	}
-	defer d.end()
-	return d.loop(st, event{kind: evBegin, active: d.active})
+	defer d.end(ctx)
+	return d.loop(ctx, st, event{kind: evBegin, active: d.active})
 }
 
 // Rollback takes over a run and takes it back; it ends [Cancelled], and the
@@ -69,12 +69,12 @@ func Rollback(ctx context.Context, c Config, run string) (Result, error) {
 	if err != nil {
 		return st.result(), fmt.Errorf("roll back %s: %w", run, err)
 	}
-	d, st, err := takeOver(ctx, c, run)
+	d, ctx, st, err := takeOver(ctx, c, run)
 	if err != nil {
 		return st.result(), fmt.Errorf("roll back %s: %w", run, err)
 	}
-	defer d.end()
-	r, err := d.loop(st, event{kind: evRollback, active: d.active})
+	defer d.end(ctx)
+	r, err := d.loop(ctx, st, event{kind: evRollback, active: d.active})
 	if r.Outcome == Cancelled || r.Outcome == RolledBack {
 		err = nil
 	}
@@ -100,21 +100,21 @@ func Abandon(ctx context.Context, c Config, run string, a Abandonment) (Result, 
 	if err != nil {
 		return st.result(), fmt.Errorf("abandon %s: %w", run, err)
 	}
-	d, st, err := takeOver(ctx, c, run)
+	d, ctx, st, err := takeOver(ctx, c, run)
 	if err != nil {
 		return st.result(), fmt.Errorf("abandon %s: %w", run, err)
 	}
-	defer d.end()
+	defer d.end(ctx)
 	last := Record{Kind: RecordFinished, Outcome: Abandoned, Active: a.Active, Reason: a.By + ": " + a.Reason}
-	if err := d.settle(); err != nil {
+	if err := d.settle(ctx); err != nil {
 		return d.stopped(st, err)
 	}
 	if st.plan.Kind != Test {
-		if err := d.held.SetActive(d.ctx, a.Active); err != nil {
+		if err := d.held.SetActive(ctx, a.Active); err != nil {
 			return d.stopped(st, err)
 		}
 	}
-	r, err := d.append(st, run, last)
+	r, err := d.append(ctx, st, run, last)
 	if err != nil {
 		return d.stopped(st, err)
 	}
@@ -127,67 +127,67 @@ func Abandon(ctx context.Context, c Config, run string, a Abandonment) (Result, 
 
 // takeOver acquires the lease and appends a takeover to the journal: from
 // then on the earlier process collides at its next record and stops.
-func takeOver(ctx context.Context, c Config, run string) (*driver, state, error) {
+func takeOver(ctx context.Context, c Config, run string) (*driver, context.Context, state, error) {
 	st, err := replay(ctx, c.Store, run)
 	switch {
 	case err != nil:
-		return nil, st, err
+		return nil, nil, st, err
 	case st.over:
-		return nil, st, fmt.Errorf("%w: %s", ErrFinal, st.outcome)
+		return nil, nil, st, fmt.Errorf("%w: %s", ErrFinal, st.outcome)
 	case st.plan.ID == "":
-		return nil, st, errors.New("the run was never accepted; run its plan")
+		return nil, nil, st, errors.New("the run was never accepted; run its plan")
 	}
 	if c, err = c.withDefaults(st.plan); err != nil {
-		return nil, st, err
+		return nil, nil, st, err
 	}
-	d, err := begin(ctx, c, st.plan.Kind, st.plan.Service)
+	d, ctx, err := begin(ctx, c, st.plan.Kind, st.plan.Service)
 	if err != nil {
-		return nil, st, err
+		return nil, nil, st, err
 	}
 	if d.open != "" && d.open != run {
-		d.end()
-		return nil, st, fmt.Errorf("%w: %s", ErrUnfinished, d.open)
+		d.end(ctx)
+		return nil, nil, st, fmt.Errorf("%w: %s", ErrUnfinished, d.open)
 	}
-	if st, err = d.depose(run); err == nil && st.over {
+	if st, err = d.depose(ctx, run); err == nil && st.over {
 		err = fmt.Errorf("%w: %s", ErrFinal, st.outcome)
 		d.release = true
 	}
 	if err != nil {
-		d.end()
-		return nil, st, err
+		d.end(ctx)
+		return nil, nil, st, err
 	}
-	return d, st, nil
+	return d, ctx, st, nil
 }
 
 // admit checks, holding the lease, that this plan may begin now, and notes it
 // in the lease as the open run.
-func (d *driver) admit(p Plan) error {
+func (d *driver) admit(ctx context.Context, p Plan) error {
 	if active := d.active; active.Epoch > 0 && active.Site != p.From && p.Kind != Test {
 		return fmt.Errorf("%w: it begins at %s, the lease says that %q is in charge since epoch %d", ErrStale, p.From, active.Site, active.Epoch)
 	}
-	switch _, err := replay(d.ctx, d.cfg.Store, p.ID); {
+	switch _, err := replay(ctx, d.cfg.Store, p.ID); {
 	case err == nil:
 		return fmt.Errorf("the store has a journal of this run already; resume it: %w", ErrUnfinished)
 	case !errors.Is(err, provider.ErrNotFound):
 		return err
 	}
 	if d.open != "" && d.open != p.ID {
-		if err := d.closeUnborn(d.open); err != nil {
+		if err := d.closeUnborn(ctx, d.open); err != nil {
 			return err
 		}
 	}
-	return d.held.setRun(d.ctx, p.ID)
+	return d.held.setRun(ctx, p.ID)
 }
 
 // closeUnborn deals with an open run named by the lease. One that is over in
 // its journal died before it could say so in the lease. One without a journal
 // died before its first record: taking that first place keeps the record from
 // arriving late.
-func (d *driver) closeUnborn(run string) error {
-	st, err := replay(d.ctx, d.cfg.Store, run)
+func (d *driver) closeUnborn(ctx context.Context, run string) error {
+	st, err := replay(ctx, d.cfg.Store, run)
 	if errors.Is(err, provider.ErrNotFound) || err == nil && st.plan.ID == "" && !st.over {
-		if st, err = d.depose(run); err == nil && st.plan.ID == "" {
-			_, err = d.append(st, run, Record{Kind: RecordFinished, Outcome: Abandoned, Reason: "never began"})
+		if st, err = d.depose(ctx, run); err == nil && st.plan.ID == "" {
+			_, err = d.append(ctx, st, run, Record{Kind: RecordFinished, Outcome: Abandoned, Reason: "never began"})
 			return err
 		}
 	}
@@ -202,13 +202,13 @@ func (d *driver) closeUnborn(run string) error {
 
 // depose appends a takeover at the end of a journal, which may still grow
 // while it is read.
-func (d *driver) depose(run string) (state, error) {
+func (d *driver) depose(ctx context.Context, run string) (state, error) {
 	for {
-		st, err := replay(d.ctx, d.cfg.Store, run)
+		st, err := replay(ctx, d.cfg.Store, run)
 		if err != nil && !errors.Is(err, provider.ErrNotFound) || st.over {
 			return st, err
 		}
-		r, err := d.append(st, run, Record{Kind: RecordTakeover})
+		r, err := d.append(ctx, st, run, Record{Kind: RecordTakeover})
 		if errors.Is(err, ErrDeposed) && d.held.Check() == nil {
 			continue
 		}
