@@ -153,6 +153,10 @@ func forward(s state, i int) (state, effect) {
 		return s, record(giveUp(s, i))
 	case st.failures > 0 && !s.v.backedOff:
 		return s, effect{kind: effBackoff, step: i}
+	case (step.Pivot || step.Role == RoleCleanUp) && !st.touched && s.pending > 0:
+		// A restore that lands late must not meet a standby that accepts
+		// writes, nor a start that lands late a test that is cleaned up.
+		return s, effect{kind: effSettle}
 	case !s.v.ready:
 		s.v.question = askDone
 		return s, effect{kind: effObserve, step: i}
