@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/backup/files"
+	"github.com/holdfast-go/holdfast/replicate"
+)
+
+// makePoint backs the service's data up into the repository of the site it
+// runs at, and brings that repository to the other site.
+func (st *story) makePoint(ctx context.Context, from, to, data string, mode backup.Mode) (pointFact, error) {
+	_, stop := st.wait(string(mode) + " backup at " + from)
+	defer stop()
+	began := time.Now()
+	repo, err := st.openRepository(ctx, from)
+	if err != nil {
+		return pointFact{}, err
+	}
+	target, err := files.New(files.Config{Root: data})
+	if err != nil {
+		return pointFact{}, err
+	}
+	point, err := repo.Backup(ctx, service, target, backup.BackupOptions{Mode: mode})
+	if err != nil {
+		return pointFact{}, fmt.Errorf("backup: %w", err)
+	}
+	if point.Partial() {
+		return pointFact{}, fmt.Errorf("backup: point %s is partial: %v", point.ID, point.Warnings)
+	}
+	f := pointFact{Point: point, Site: from, Took: time.Since(began)}
+	res, err := st.bring(ctx, repo, from, to)
+	f.Objects, f.Bytes = res.Objects, res.Bytes
+	f.Arrived = time.Now().UTC()
+	f.Lag = time.Since(began)
+	return f, err
+}
+
+// bring replicates everything that from has to to.
+func (st *story) bring(ctx context.Context, source replicate.Source, from, to string) (replicate.Result, error) {
+	a, err := st.openStore(from)
+	if err != nil {
+		return replicate.Result{}, err
+	}
+	b, err := st.openStore(to)
+	if err != nil {
+		return replicate.Result{}, err
+	}
+	update, stop := st.wait("replication to " + to)
+	defer stop()
+	res, err := replicate.Copy(ctx, replicate.Config{
+		Source: source, From: a, To: b, ReadBack: replicate.ReadCopied,
+		Progress: func(p replicate.Progress) { update(float64(p.Bytes), float64(p.TotalBytes)) },
+	})
+	if err != nil {
+		return res, fmt.Errorf("replicate to %s: %w", to, err)
+	}
+	return res, nil
+}
+
+var errNoPoint = errors.New("no point to restore")
+
+// newestPoint is the newest point at a site that can be opened there.
+func newestPoint(ctx context.Context, repo *backup.Repository) (backup.Point, error) {
+	newest := backup.Point{}
+	for p, err := range repo.Points(ctx, service) {
+		if err != nil {
+			return newest, err
+		}
+		if p.Damaged == "" {
+			newest = p
+		}
+	}
+	if newest.ID == "" {
+		return newest, errNoPoint
+	}
+	_, err := repo.View(ctx, newest.ID)
+	return newest, err
+}
+
+func (st *story) sayPoint(f pointFact) {
+	s := f.Point.Stats
+	st.ok("%-11s %s: read %s, new %s, stored %s in %s; at %s %s after it began",
+		f.Point.Mode, f.Point.ID, size(s.BytesRead), size(s.BytesNew), size(s.BytesStored), short(f.Took), otherSite(f.Site), short(f.Lag))
+}
+
+func otherSite(site string) string {
+	if site == primarySite {
+		return standbySite
+	}
+	return primarySite
+}

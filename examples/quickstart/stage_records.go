@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Objectives of the quickstart. They are small, for a story of a minute.
+const (
+	targetRPO      = 30 * time.Second
+	targetRTO      = 60 * time.Second
+	targetFailover = 30 * time.Second
+)
+
+// countRecords is stage 8: what the standby has, what was lost, and how the
+// times compare with what was promised.
+func (st *story) countRecords(ctx context.Context) error {
+	loss, err := st.measure(ctx)
+	if err != nil {
+		return err
+	}
+	compare := st.compareLedger
+	if st.tree() {
+		compare = st.compareTree
+	}
+	if err := compare(&loss); err != nil {
+		return err
+	}
+	for _, o := range []struct {
+		name             string
+		measured, target time.Duration
+		basis            string
+	}{
+		{"RPO", loss.RPO, targetRPO, "fault minus the last write that was restored"},
+		{"RTO", loss.RTO, targetRTO, "fault until the standby answered under the service's name"},
+		{"failover", loss.Failover, targetFailover, "decision until the same"},
+	} {
+		if o.measured > o.target {
+			return fmt.Errorf("%s %v exceeds its target %v", o.name, o.measured, o.target)
+		}
+		st.ok("%-8s %8s  target %-5s %s", o.name, short(o.measured), o.target, o.basis)
+	}
+	return st.log.remember(func(f *facts) { f.Loss = &loss })
+}
+
+// measure takes the recovery time from where it matters: the client, whose
+// requests failed from the fault on until the standby answered under the name.
+func (st *story) measure(ctx context.Context) (lossFact, error) {
+	f := st.log.Facts
+	res, ok := f.Results["failover"]
+	if !ok || f.Fault.IsZero() {
+		return lossFact{}, errors.New("the failover has not been recorded")
+	}
+	for {
+		var outages []outage
+		if err := readLines(filepath.Join(st.dir, "client", "outages.jsonl"), &outages); err != nil {
+			return lossFact{}, err
+		}
+		for _, o := range outages {
+			if o.Until > f.FaultClock {
+				rto := time.Duration(o.Until - f.FaultClock)
+				return lossFact{RTO: rto, Failover: f.Fault.Add(rto).Sub(res.Plan.Created)}, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return lossFact{}, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// compareLedger holds the client's own account against the ledger that the
+// standby took over.
+func (st *story) compareLedger(loss *lossFact) error {
+	records, err := st.takenOver()
+	if err != nil {
+		return err
+	}
+	acks, err := st.acks()
+	if err != nil {
+		return err
+	}
+	loss.Restored = len(records)
+	for _, a := range acks {
+		if a.Site != primarySite {
+			continue
+		}
+		loss.Promised++
+		if a.N > len(records) || records[a.N-1].Sum != a.Sum {
+			loss.Lost = append(loss.Lost, a.Key)
+			if a.N <= len(records) {
+				return fmt.Errorf("record %d at the standby is not the one that was acknowledged as %s", a.N, a.Key)
+			}
+		}
+	}
+	last := records[len(records)-1]
+	loss.RPO = time.Duration(st.log.Facts.FaultClock - last.At)
+	loss.Compared = "every acknowledged record by number and chained SHA-256"
+	st.ok("%d of %d records that the old primary acknowledged are there, each with its checksum", loss.Promised-len(loss.Lost), loss.Promised)
+	if n := len(loss.Lost); n > 0 {
+		st.ok("%d are lost, %s to %s: acknowledged after the newest point that had arrived began", n, loss.Lost[0], loss.Lost[n-1])
+	}
+	return nil
+}
+
+// takenOver returns the records of the standby up to where it took over: all
+// that the old primary accepted.
+func (st *story) takenOver() ([]record, error) {
+	var sc serviceConfig
+	if err := readJSON(st.config(serviceProcess(standbySite)), &sc); err != nil {
+		return nil, err
+	}
+	records, _, err := readLedger(sc.Data)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range records {
+		if r.Site != primarySite {
+			records = records[:i]
+			break
+		}
+	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("%s: no record of the old primary", filepath.Join(sc.Data, ledgerFile))
+	}
+	return records, nil
+}
+
+// compareTree holds the user's directory against what was restored of it.
+func (st *story) compareTree(loss *lossFact) error {
+	_, stop := st.wait("comparing every file")
+	defer stop()
+	want, err := readTree(st.log.Settings.Data)
+	if err != nil {
+		return err
+	}
+	got, err := readTree(st.restoredDir(standbySite, "failover"))
+	if err != nil {
+		return err
+	}
+	if err := compareTrees(want, got); err != nil {
+		return fmt.Errorf("%s differs from what was restored of it: %w", st.log.Settings.Data, err)
+	}
+	points := st.log.Facts.Points
+	loss.Restored, loss.Promised = len(got), len(want)
+	loss.RPO = st.log.Facts.Fault.Sub(points[len(points)-1].Point.Time)
+	loss.Compared = "every entry: content by SHA-256, mode, time of modification, target of links"
+	st.ok("all %d files, directories and links are there: content, modes, times and links are the same", len(want))
+	return nil
+}
+
+// restoredDir is where an operation restores to: a directory of its own.
+func (st *story) restoredDir(site, operation string) string {
+	return st.inSite(site, "data-"+operation)
+}
