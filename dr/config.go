@@ -229,6 +229,10 @@ type DNS struct {
 	Standby string   `yaml:"standby" json:"standby"` // of the same kind
 	TTL     Duration `yaml:"ttl,omitempty" json:"ttl,omitzero"`
 
+	// Servers are the authoritative servers that must serve a change, as
+	// host:port. Empty means that they are looked up.
+	Servers []string `yaml:"servers,omitempty" json:"servers,omitempty"`
+
 	// Options are handed to [Parts.DNS]; Secrets hold references only.
 	Options map[string]string `yaml:"options,omitempty" json:"options,omitempty"`
 	Secrets map[string]Secret `yaml:"secrets,omitempty" json:"secrets,omitempty"`

@@ -1,6 +1,8 @@
 package dr
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failover"
@@ -74,3 +76,5 @@ func (d DNS) ttl() time.Duration { return or(d.TTL, defaultTTL).Std() }
 func (w Workload) priority() int                { return or(w.Priority, defaultPriority) }
 func (w Workload) expectBackup() time.Duration  { return or(w.Expect.Backup, defaultExpect).Std() }
 func (w Workload) expectArrival() time.Duration { return or(w.Expect.Arrival, defaultExpect).Std() }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -38,6 +38,10 @@ type Parts struct {
 	Primary SiteParts
 	Standby SiteParts
 
+	// Actions replace or add actions of failover plans by name, such as
+	// "test/start", which starts the service in isolation.
+	Actions map[string]failover.Action
+
 	// Events, if set, hears of everything a Planner does, one call at a
 	// time. It must not block.
 	Events func(Event)
@@ -62,6 +66,9 @@ type Checker interface {
 	// Remove deletes what was restored to d, wholly or in part. Nothing
 	// there is no error.
 	Remove(ctx context.Context, d backup.Destination) error
+
+	// Gone looks whether nothing of d is there. It changes nothing.
+	Gone(ctx context.Context, d backup.Destination) (bool, error)
 }
 
 // SiteParts are the service at one site, as failover sees it.

@@ -3,65 +3,171 @@ package dr
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
-	"github.com/holdfast-go/holdfast/failover"
+	"github.com/holdfast-go/holdfast/dr/notify"
+	"github.com/holdfast-go/holdfast/provider"
 )
 
 // ErrStale: the world is not the one the plan was made from. Plan again.
 var ErrStale = errors.New("the plan is stale")
 
-// A Planner runs one configuration. It is safe for concurrent use; one Serve
-// and one Run at a time do work, others wait.
+// A Planner runs one configuration. It is safe for concurrent use. One
+// workload is backed up at most once at a time, and one replication runs at a
+// time; who comes second waits.
 type Planner struct {
-	config Config
-	parts  Parts
+	config   Config
+	parts    Parts
+	log      *slog.Logger
+	notifier notify.Notifier
+
+	mu     sync.Mutex // guards stores; never held during I/O
+	stores map[string]provider.BlobStore
+
+	events sync.Mutex // serializes Parts.Events
+	busy   locks
 }
 
 // New validates c and finds every part it needs. It does no I/O. The error
-// joins a [*Fault] for everything that is wrong or missing.
-func New(c Config, p Parts) (*Planner, error) { return &Planner{c, p}, nil }
-
-// Check asks the world whether the configuration can work there, and returns
-// every fault. It writes and deletes objects of its own below "check/".
-func (p *Planner) Check(ctx context.Context) error { return nil }
-
-// Plan reads the world and says what is due. It changes nothing.
-func (p *Planner) Plan(ctx context.Context) (*Plan, error) { return nil, nil }
-
-// Run carries out a plan, no more and no less. [ErrStale] if the world has
-// changed. The Outcome is valid with an error too.
-func (p *Planner) Run(ctx context.Context, plan *Plan) (*Outcome, error) { return nil, nil }
-
-// Serve backs up, replicates, forgets, drills and watches until ctx ends.
-func (p *Planner) Serve(ctx context.Context) error { return nil }
-
-// Drill restores the newest restorable point of a workload from the standby
-// with keys usable there, has it checked, removes it, and records the proof.
-func (p *Planner) Drill(ctx context.Context, workload string) (Proof, error) { return Proof{}, nil }
-
-// Proof records a drill.
-type Proof struct {
-	Workload string         `json:"workload"`
-	Point    backup.PointID `json:"point"`
+// joins a [*Fault] for everything that is wrong or missing. What only
+// failover needs may be missing; [Plan.Readiness] and [Planner.FailoverPlan]
+// then say so.
+func New(c Config, parts Parts) (*Planner, error) {
+	var f faults
+	if err := c.Validate(); err != nil {
+		f = append(f, err)
+	}
+	for _, s := range c.sites() {
+		u, err := bucketURL(s.Bucket)
+		if err != nil {
+			continue // Validate said so
+		}
+		if parts.Stores[strings.ToLower(u.Scheme)] == nil {
+			f.add(s.field+".bucket", fmt.Sprintf("there is no opener for %q", u.Scheme),
+				fmt.Sprintf("put one into Parts.Stores; there are: %s", orNone(sortedKeys(parts.Stores))))
+		}
+	}
+	for i, w := range c.Workloads {
+		if w.Type != "" && parts.Targets[w.Type] == nil {
+			f.add(at("targets", i)+".type", fmt.Sprintf("%q is not built in here", w.Type),
+				fmt.Sprintf("put an opener into Parts.Targets, or use one of: %s", orNone(sortedKeys(parts.Targets))))
+		}
+	}
+	if c.DNS != nil && parts.DNS == nil {
+		f.add("dns", "there is no opener for the zone", "put one into Parts.DNS")
+	}
+	notifier, err := openNotifier(c, parts)
+	if err != nil {
+		f.add("notify", strings.ReplaceAll(err.Error(), "\n", "; "), "fill in Parts.Notify")
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	log := parts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Planner{
+		config: c, parts: parts, log: log.With("config", c.Name), notifier: notifier,
+		stores: map[string]provider.BlobStore{}, busy: locks{held: map[string]chan struct{}{}},
+	}, nil
 }
 
-// Restore restores a point of a workload from a site. An empty id means the newest.
-func (p *Planner) Restore(ctx context.Context, site string, workload string, id backup.PointID, d backup.Destination) error {
-	return nil
+func openNotifier(c Config, parts Parts) (notify.Notifier, error) {
+	var channels []notify.Channel
+	for _, name := range c.Notify {
+		ch, err := notify.Parse(name)
+		if err != nil {
+			continue // Validate said so
+		}
+		channels = append(channels, ch)
+	}
+	return notify.Open(parts.Notify, channels...)
 }
 
-// FailoverPlan makes the plan of an operation; From is the site in charge.
-func (p *Planner) FailoverPlan(ctx context.Context, kind failover.Kind) (failover.Plan, error) {
-	return failover.Plan{}, nil
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
-// Failover runs a plan of FailoverPlan. Resume goes on with one that was interrupted.
-func (p *Planner) Failover(ctx context.Context, plan failover.Plan, a *failover.Approval) (failover.Result, error) {
-	return failover.Result{}, nil
+// Config returns the configuration.
+func (p *Planner) Config() Config { return p.config }
+
+// event tells whoever listens. Failures are logged as such.
+func (p *Planner) event(e Event) {
+	e.Time = time.Now().UTC()
+	level, attrs := slog.LevelInfo, []any{"kind", e.Kind, "target", e.Workload, "point", e.Point}
+	if e.Err != nil {
+		level, attrs = slog.LevelWarn, append(attrs, "error", e.Err)
+	}
+	p.log.Log(context.Background(), level, e.Text, attrs...)
+	if p.parts.Events == nil {
+		return
+	}
+	p.events.Lock()
+	defer p.events.Unlock()
+	p.parts.Events(e)
 }
 
-// Resume goes on with the run of that ID.
-func (p *Planner) Resume(ctx context.Context, id string) (failover.Result, error) {
-	return failover.Result{}, nil
+// tell sends a message to the channels of the configuration. What cannot be
+// delivered is an event, never an error of what it was about.
+func (p *Planner) tell(ctx context.Context, m notify.Message) error {
+	if len(p.config.Notify) == 0 {
+		return nil
+	}
+	m.Key = p.config.Name + "/" + m.Key
+	m.Title = p.config.Name + ": " + m.Title
+	err := p.notifier.Notify(ctx, m)
+	if err != nil {
+		p.event(Event{Kind: EventRecord, Text: "a message could not be delivered", Err: err})
+	}
+	return err
+}
+
+// Locks serialize what must not run twice at once, by name. Waiting ends with
+// the context.
+type locks struct {
+	mu   sync.Mutex
+	held map[string]chan struct{}
+}
+
+func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
+	for {
+		l.mu.Lock()
+		wait, taken := l.held[name]
+		if !taken {
+			mine := make(chan struct{})
+			l.held[name] = mine
+			l.mu.Unlock()
+			return func() {
+				l.mu.Lock()
+				delete(l.held, name)
+				l.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// target opens a workload as it lives at a site.
+func (p *Planner) target(ctx context.Context, w Workload, site string) (backup.Target, error) {
+	w.Source = homeOf(w, site)
+	t, err := p.parts.Targets[w.Type](ctx, w)
+	if err != nil {
+		return nil, fmt.Errorf("open target %s: %w", w.Name, err)
+	}
+	return t, nil
 }

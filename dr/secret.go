@@ -53,9 +53,24 @@ func (s Secret) check() error {
 	return errNotReference
 }
 
-// Resolve reads the secret. An error names the reference, never the content.
-// An empty secret is an error, for an unset variable must not pass as "".
+// Resolve reads the secret: the variable, or the first line of the file. An
+// error names the reference, never the content. An empty secret is an error,
+// for an unset variable must not pass as "".
 func (s Secret) Resolve(ctx context.Context) (string, error) {
+	text, err := s.content(ctx)
+	if err != nil || strings.HasPrefix(string(s), "env:") {
+		return text, err
+	}
+	line, _, _ := strings.Cut(text, "\n")
+	line = strings.TrimSuffix(line, "\r")
+	if line == "" {
+		return "", fmt.Errorf("resolve secret %s: the first line of the file is empty", s)
+	}
+	return line, nil
+}
+
+// content is the whole of what the reference names.
+func (s Secret) content(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
@@ -74,10 +89,5 @@ func (s Secret) Resolve(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("resolve secret %s: %w", s, err)
 	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	line = strings.TrimSuffix(line, "\r")
-	if line == "" {
-		return "", fmt.Errorf("resolve secret %s: the first line of the file is empty", s)
-	}
-	return line, nil
+	return string(b), nil
 }

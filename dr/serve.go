@@ -1,0 +1,382 @@
+package dr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/dr/notify"
+	"github.com/holdfast-go/holdfast/failover"
+)
+
+// How often Serve looks again when nothing tells it to.
+const (
+	pollMost     = time.Minute     // longest wait before a schedule is looked at again
+	replicateGap = 5 * time.Minute // replication without a new point, to catch up after a failure
+	retentionGap = time.Hour
+	objectiveGap = time.Minute
+	retryServe   = 30 * time.Second // after something could not be read at all
+)
+
+// Serve backs up what is due, replicates after each backup, forgets by policy,
+// drills, watches the objectives and the service in charge, and starts a
+// failover by itself if the configuration is automatic and armed. It goes on
+// past failures and returns when ctx ends, after what was running has stopped;
+// its error is nil then. Nothing that was interrupted is lost: the next Serve
+// finds from the points themselves what is due.
+//
+// Every process that runs a configuration may Serve; two of them at one time
+// waste work, and harm nothing.
+func (p *Planner) Serve(ctx context.Context) error {
+	unlock, err := p.busy.lock(ctx, "serve")
+	if err != nil {
+		return nil
+	}
+	defer unlock()
+	if !p.begin(ctx) {
+		return nil
+	}
+	s := &server{p: p, arrived: make(chan struct{}, 1)}
+	var wg sync.WaitGroup
+	for _, w := range p.config.Workloads {
+		wg.Go(func() { s.backups(ctx, w) })
+	}
+	wg.Go(func() { s.replication(ctx) })
+	wg.Go(func() { s.every(ctx, retentionGap, s.retention) })
+	wg.Go(func() { s.every(ctx, objectiveGap, s.objectives) })
+	if p.config.Drill.Every > 0 {
+		wg.Go(func() { s.every(ctx, pollMost, s.drills) })
+	}
+	wg.Go(func() { s.watch(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// begin creates the repository if the first plan says so, and reports false
+// if ctx ended before that was possible.
+func (p *Planner) begin(ctx context.Context) bool {
+	for {
+		w, err := p.read(ctx)
+		if err != nil {
+			return false
+		}
+		actions, problems := p.planInit(w)
+		for _, a := range actions {
+			if err := p.initRepository(ctx, a.Site); err != nil {
+				problems = append(problems, err.Error())
+			}
+		}
+		if len(problems) == 0 || w.between {
+			return true
+		}
+		p.event(Event{Kind: EventBackup, Text: "backups cannot begin", Err: errors.New(problems[0])})
+		if !sleep(ctx, retryServe) {
+			return false
+		}
+	}
+}
+
+// sleep waits, and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// server is one Serve.
+type server struct {
+	p       *Planner
+	arrived chan struct{} // a point was made: replicate
+
+	missed map[string]Violation // objectives missed at the last look
+}
+
+// every calls do now and then again after each gap.
+func (s *server) every(ctx context.Context, gap time.Duration, do func(context.Context)) {
+	for {
+		do(ctx)
+		if !sleep(ctx, gap) {
+			return
+		}
+	}
+}
+
+// backups makes the points of one workload, each when it is due. A long
+// backup of one workload never delays another.
+func (s *server) backups(ctx context.Context, w Workload) {
+	sched, err := w.schedule()
+	if err != nil {
+		return // New refused it
+	}
+	var own history // attempts of this process, in case records cannot be kept
+	for {
+		wait := s.backupIfDue(ctx, w, sched, &own)
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// backupIfDue returns how long to wait before looking again.
+func (s *server) backupIfDue(ctx context.Context, w Workload, sched schedule, own *history) time.Duration {
+	world, err := s.p.read(ctx)
+	if err != nil {
+		return retryServe
+	}
+	if world.between || homeOf(w, world.active) == "" {
+		return pollMost
+	}
+	if err := world.sites[world.active].err; err != nil {
+		s.p.event(Event{Kind: EventBackup, Workload: w.Name, Text: "backup cannot begin", Err: err})
+		return retryServe
+	}
+	h := world.history(w.Name)
+	if own.failures > h.failures && own.attempt.After(h.success) {
+		h.attempt, h.failures = own.attempt, own.failures
+	}
+	if h.failures == 0 {
+		h.attempt = own.attempt
+	}
+	due, reason := sched.dueAt(h, world.now)
+	if due.After(world.now) {
+		return min(due.Sub(world.now), pollMost)
+	}
+	s.p.log.Info("backup due", "target", w.Name, "since", due, "reason", reason)
+	own.attempt = time.Now().UTC()
+	if _, err := s.p.backUp(ctx, w, world.active, nil); err != nil {
+		own.failures++
+		if own.failures == alertAfter && ctx.Err() == nil {
+			s.p.tell(ctx, notify.Message{
+				Title: "backup of " + w.Name + " fails", Text: oneLine(err), Severity: notify.Warning, Key: "backup/" + w.Name,
+			})
+		}
+		return sched.retryWait(own.failures)
+	}
+	if own.failures >= alertAfter {
+		s.p.tell(ctx, notify.Message{Title: "backup of " + w.Name + " works again", Severity: notify.Info, Key: "backup/" + w.Name})
+	}
+	own.failures = 0
+	select {
+	case s.arrived <- struct{}{}:
+	default: // a replication is due already
+	}
+	return 0
+}
+
+// alertAfter failures in a row people hear of it. One failure whose retry
+// succeeds is no news.
+const alertAfter = 3
+
+// replication runs after each new point, and now and then to catch up.
+func (s *server) replication(ctx context.Context) {
+	failures := 0
+	for {
+		if _, active, between, err := s.p.inCharge(ctx); !between && (err == nil || active == "") {
+			if err != nil {
+				active = PrimarySite
+			}
+			if _, err := s.p.replicate(ctx, active); err != nil {
+				failures++
+			} else {
+				failures = 0
+			}
+		}
+		wait := replicateGap
+		if failures > 0 {
+			wait = schedule{}.retryWait(failures)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		case <-s.arrived:
+			t.Stop()
+		}
+	}
+}
+
+// retention forgets what the policies say, once everything has been read.
+func (s *server) retention(ctx context.Context) {
+	w, err := s.p.read(ctx)
+	if err != nil || w.between {
+		return
+	}
+	actions, problems := s.p.planForget(w)
+	for _, problem := range problems {
+		s.p.event(Event{Kind: EventForget, Text: "retention stopped", Err: errors.New(problem)})
+	}
+	for _, a := range actions {
+		if ctx.Err() != nil {
+			return
+		}
+		s.p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason) // its event says what went wrong
+	}
+}
+
+// drills proves what is due.
+func (s *server) drills(ctx context.Context) {
+	w, err := s.p.read(ctx)
+	if err != nil || w.between || w.control != nil {
+		return
+	}
+	for _, a := range s.p.planDrills(w) {
+		if ctx.Err() != nil {
+			return
+		}
+		load, _ := s.p.config.Workload(a.Workload)
+		if _, err := s.p.drill(ctx, load, a.Point); err != nil && ctx.Err() == nil {
+			s.p.tell(ctx, notify.Message{Title: "drill of " + a.Workload + " failed", Text: oneLine(err), Severity: notify.Critical, Key: "drill/" + a.Workload})
+		}
+	}
+}
+
+// objectives tells when an objective begins to be missed, and when it is kept
+// again.
+func (s *server) objectives(ctx context.Context) {
+	w, err := s.p.read(ctx)
+	if err != nil {
+		return
+	}
+	now := map[string]Violation{}
+	for _, v := range s.p.violations(w, s.p.forecasts(w)) {
+		now[fmt.Sprintf("%s/%s/%t", v.Workload, v.Objective, v.Predicted)] = v
+	}
+	if s.missed == nil {
+		// The first look finds what was missed before this process began,
+		// and what no new configuration can have met yet; it is told of at
+		// the second, if it is still so.
+		s.missed = map[string]Violation{}
+		return
+	}
+	for _, key := range sortedKeys(now) {
+		if _, before := s.missed[key]; !before {
+			v := now[key]
+			s.p.event(Event{Kind: EventObjective, Workload: v.Workload, Text: v.String(), Err: errMissed})
+			s.p.tell(ctx, notify.Message{Title: v.Workload + " misses its " + v.Objective, Text: v.String(), Severity: notify.Warning, Key: "objective/" + key})
+		}
+	}
+	for _, key := range sortedKeys(s.missed) {
+		if _, still := now[key]; !still {
+			v := s.missed[key]
+			s.p.event(Event{Kind: EventObjective, Workload: v.Workload, Text: v.Workload + " keeps its " + v.Objective + " again"})
+			s.p.tell(ctx, notify.Message{Title: v.Workload + " keeps its " + v.Objective + " again", Severity: notify.Info, Key: "objective/" + key})
+		}
+	}
+	s.missed = now
+}
+
+var errMissed = errors.New("an objective is missed")
+
+// watch looks at the service in charge with its own probes.
+func (s *server) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, active, between, err := s.p.inCharge(ctx)
+		if err != nil || between || len(s.p.siteParts(active).Private) == 0 {
+			if !sleep(ctx, pollMost) {
+				return
+			}
+			continue
+		}
+		s.watchSite(ctx, active)
+	}
+}
+
+// watchSite returns when another site is in charge.
+func (s *server) watchSite(ctx context.Context, site string) {
+	f := s.p.config.Failover
+	signals := map[string]failover.Probe{}
+	for _, probe := range s.p.siteParts(site).Private {
+		signals[probe.String()] = probe
+	}
+	for _, probe := range s.p.siteParts(site).Public {
+		signals[probe.String()] = probe
+	}
+	ctx, moved := context.WithCancel(ctx)
+	defer moved()
+	err := failover.Watch(ctx, failover.WatchConfig{
+		Observers: []failover.Observer{{Name: "planner", Canary: storeProbe{s.p}, Signals: signals}},
+		Detector:  failover.DetectorConfig{Fail: f.threshold()},
+		Interval:  f.interval(), Logger: s.p.log,
+		Verdict: func(ctx context.Context, state failover.DetectorState, v failover.Verdict) failover.DetectorState {
+			if v.Changed {
+				s.judged(ctx, site, v)
+			}
+			if _, active, between, err := s.p.inCharge(ctx); err == nil && !between && active != site {
+				moved()
+			}
+			return state
+		},
+	})
+	if err != nil && ctx.Err() == nil {
+		s.p.event(Event{Kind: EventHealth, Text: "the service cannot be watched", Err: err})
+		sleep(ctx, retryServe)
+	}
+}
+
+// storeProbe is the canary: who cannot reach the store of lease and journal
+// either is cut off itself, and must not judge.
+type storeProbe struct{ p *Planner }
+
+func (c storeProbe) Probe(ctx context.Context) (string, error) {
+	_, _, _, err := c.p.inCharge(ctx)
+	return "lease readable", err
+}
+
+func (c storeProbe) String() string { return "lease store" }
+
+// judged acts on a change of health.
+func (s *server) judged(ctx context.Context, site string, v failover.Verdict) {
+	e := Event{Kind: EventHealth, Text: fmt.Sprintf("%s is %s", site, v.Health)}
+	if v.Health == failover.Unhealthy || v.Health == failover.Blocked {
+		e.Err = errors.New(v.Reason)
+	}
+	s.p.event(e)
+	if v.Health != failover.Unhealthy {
+		return
+	}
+	plan, err := s.p.FailoverPlan(ctx, failover.Failover, v.Since)
+	if err != nil {
+		s.alert(ctx, site, v, "No failover can be planned: "+oneLine(err))
+		return
+	}
+	if s.p.config.Failover.mode() != failover.Automatic {
+		s.alert(ctx, site, v, "Approve and run this plan to fail over:\n\n"+plan.String())
+		return
+	}
+	s.failOver(ctx, site, v, plan)
+}
+
+func (s *server) alert(ctx context.Context, site string, v failover.Verdict, text string) {
+	s.p.tell(ctx, notify.Message{
+		Title: site + " is unhealthy", Text: v.Reason + "\n\n" + text, Severity: notify.Critical, Key: "health/" + site,
+	})
+}
+
+// failOver runs the plan if the safeguards hold now.
+func (s *server) failOver(ctx context.Context, site string, v failover.Verdict, plan failover.Plan) {
+	c, err := s.p.failoverConfig(ctx, plan)
+	if err != nil {
+		s.alert(ctx, site, v, "No failover can begin: "+oneLine(err))
+		return
+	}
+	w, err := s.p.read(ctx)
+	if err != nil {
+		return
+	}
+	c.Mode, c.Conditions = failover.Automatic, s.p.conditions(w, s.p.forecasts(w))
+	if err := failover.Arm(c.Conditions); err != nil {
+		s.alert(ctx, site, v, "Automatic failover is not armed: "+oneLine(err)+"\n\nApprove and run this plan to fail over:\n\n"+plan.String())
+		return
+	}
+	s.alert(ctx, site, v, "Automatic failover begins:\n\n"+plan.String())
+	s.p.finished(ctx, plan)(failover.Run(ctx, c, plan)) // its event and message say how it ended
+}

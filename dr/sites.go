@@ -1,0 +1,207 @@
+package dr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"filippo.io/age"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/failover"
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// The names of the sites, as they stand in plans, lease and journal.
+const (
+	PrimarySite = "primary"
+	StandbySite = "standby"
+	WitnessSite = "witness"
+)
+
+// otherSite is the peer of a site.
+func otherSite(name string) string {
+	if name == StandbySite {
+		return PrimarySite
+	}
+	return StandbySite
+}
+
+// What a bucket holds: the repository, and (at the witness, or else at the
+// standby) what the control of each configuration needs.
+const (
+	repositoryPrefix = "repository/"
+	controlPrefix    = "control/"
+)
+
+func (c Config) site(name string) (Site, bool) {
+	switch {
+	case name == PrimarySite:
+		return c.Sites.Primary, true
+	case name == StandbySite:
+		return c.Sites.Standby, true
+	case name == WitnessSite && c.Sites.Witness != nil:
+		return *c.Sites.Witness, true
+	}
+	return Site{}, false
+}
+
+// controlSite is where lease, journal and records are: never at the primary.
+func (c Config) controlSite() string {
+	if c.Sites.Witness != nil {
+		return WitnessSite
+	}
+	return StandbySite
+}
+
+// homeOf is where a workload lives at a site: its source at the primary, the
+// place failover restores it to at the standby. Empty means nowhere.
+func homeOf(w Workload, site string) string {
+	if site == StandbySite {
+		return w.RestoreTo
+	}
+	return w.Source
+}
+
+// store opens the bucket of a site, or returns the one opened before.
+func (p *Planner) store(ctx context.Context, site string) (provider.BlobStore, error) {
+	p.mu.Lock()
+	s, ok := p.stores[site]
+	p.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	spec, ok := p.config.site(site)
+	if !ok {
+		return nil, fmt.Errorf("open store: there is no site %q", site)
+	}
+	u, err := bucketURL(spec.Bucket)
+	if err != nil {
+		return nil, fmt.Errorf("open store of %s: bucket %w", site, err)
+	}
+	opened, err := p.parts.Stores[strings.ToLower(u.Scheme)](ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("open store of %s: %w", site, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s, ok := p.stores[site]; ok {
+		return s, nil // another goroutine was faster
+	}
+	p.stores[site] = opened
+	return opened, nil
+}
+
+// control opens the store of lease and journal, and the records.
+func (p *Planner) control(ctx context.Context) (provider.BlobStore, error) {
+	s, err := p.store(ctx, p.config.controlSite())
+	if err != nil {
+		return nil, err
+	}
+	return within(s, controlPrefix+p.config.Name+"/"), nil
+}
+
+func (p *Planner) records(ctx context.Context) (records, error) {
+	s, err := p.control(ctx)
+	if err != nil {
+		return records{}, err
+	}
+	return records{within(s, "records/")}, nil
+}
+
+// repositoryStore is where the repository of a site is.
+func (p *Planner) repositoryStore(ctx context.Context, site string) (provider.BlobStore, error) {
+	s, err := p.store(ctx, site)
+	if err != nil {
+		return nil, err
+	}
+	return within(s, repositoryPrefix), nil
+}
+
+// repository opens the repository of a site anew, with the keys that are
+// there when that site is all that is left: at the standby only recipients
+// whose private key does not live at the primary count.
+func (p *Planner) repository(ctx context.Context, site string) (*backup.Repository, error) {
+	store, err := p.repositoryStore(ctx, site)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := p.keyring(ctx, site)
+	if err != nil {
+		return nil, err
+	}
+	r, err := backup.Open(ctx, p.repositoryConfig(store, keys))
+	if err != nil {
+		return nil, fmt.Errorf("open repository at %s: %w", site, err)
+	}
+	return r, nil
+}
+
+func (p *Planner) repositoryConfig(store provider.BlobStore, keys backup.Keyring) backup.Config {
+	return backup.Config{Store: store, Keyring: keys, Logger: p.log}
+}
+
+// errNoKey: this process has no private key that would be there.
+var errNoKey = errors.New("no recipient with a home that survives has an identity here")
+
+// keyring holds every recipient, and the identities that are usable at site.
+func (p *Planner) keyring(ctx context.Context, site string) (backup.Keyring, error) {
+	var k backup.Keyring
+	var errs []error
+	for i, r := range p.config.Recipients {
+		public, err := age.ParseRecipients(strings.NewReader(r.Key))
+		if err != nil {
+			return k, fmt.Errorf("%s.key: not an age public key", at("recipients", i))
+		}
+		k.Recipients = append(k.Recipients, backup.AgeRecipients(public...)...)
+		if r.Identity == "" || (site == StandbySite && !r.UsableWithoutPrimary()) {
+			continue
+		}
+		ids, err := r.identities(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s.identity: %w", at("recipients", i), err))
+			continue
+		}
+		k.Identities = append(k.Identities, ids...)
+	}
+	if len(k.Identities) == 0 {
+		return k, errors.Join(append([]error{errNoKey}, errs...)...)
+	}
+	return k, nil
+}
+
+// identities reads the private keys that r refers to.
+func (r Recipient) identities(ctx context.Context) ([]backup.Identity, error) {
+	text, err := r.Identity.content(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := age.ParseIdentities(strings.NewReader(text))
+	if err != nil {
+		// age's own error may quote a part of the line.
+		return nil, fmt.Errorf("%s does not hold an age identity (AGE-SECRET-KEY-1...)", r.Identity)
+	}
+	return backup.AgeIdentities(ids...), nil
+}
+
+// inCharge says which site is, by the lease record; no record means the
+// primary. between is true while a run is between fence and pivot.
+func (p *Planner) inCharge(ctx context.Context) (lease failover.LeaseRecord, active string, between bool, err error) {
+	control, err := p.control(ctx)
+	if err != nil {
+		return lease, "", false, err
+	}
+	lease, err = failover.ReadLease(ctx, control, "", p.config.Name)
+	switch {
+	case errors.Is(err, provider.ErrNotFound):
+		return lease, PrimarySite, false, nil
+	case err != nil:
+		return lease, "", false, err
+	case lease.Active == (failover.Active{}):
+		return lease, PrimarySite, false, nil
+	case lease.Active.Site == "":
+		return lease, "", true, nil
+	}
+	return lease, lease.Active.Site, false, nil
+}

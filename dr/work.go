@@ -1,0 +1,163 @@
+package dr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/replicate"
+)
+
+// initRepository creates the repository at a site.
+func (p *Planner) initRepository(ctx context.Context, site string) error {
+	store, err := p.repositoryStore(ctx, site)
+	if err != nil {
+		return err
+	}
+	keys, err := p.keyring(ctx, site)
+	if err != nil {
+		return err
+	}
+	if _, err := backup.Init(ctx, p.repositoryConfig(store, keys)); err != nil && !errors.Is(err, backup.ErrExists) {
+		return fmt.Errorf("create repository at %s: %w", site, err)
+	}
+	return nil
+}
+
+// recordWait bounds how long a record may hold up the work it is about.
+const recordWait = 30 * time.Second
+
+// record keeps a fact. Work never fails because of it: what cannot be kept is
+// an event. It is written also when ctx has just ended, because a failed
+// attempt is worth knowing about then, too.
+func (p *Planner) record(ctx context.Context, key string, v any) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWait)
+	defer cancel()
+	r, err := p.records(ctx)
+	if err == nil {
+		err = r.put(ctx, key, v)
+	}
+	if err != nil {
+		p.event(Event{Kind: EventRecord, Text: "a record could not be kept", Err: err})
+	}
+}
+
+// backUp makes a point of a workload at the site in charge.
+func (p *Planner) backUp(ctx context.Context, w Workload, site string, tags map[string]string) (backup.Point, error) {
+	unlock, err := p.busy.lock(ctx, "backup/"+w.Name)
+	if err != nil {
+		return backup.Point{}, err
+	}
+	defer unlock()
+	began := time.Now().UTC()
+	point, err := p.backUpNow(ctx, w, site, tags)
+	a := Attempt{Workload: w.Name, Began: began, Took: Duration(time.Since(began)), Point: point.ID, Warnings: point.WarningCount}
+	e := Event{Kind: EventBackup, Workload: w.Name, Point: string(point.ID), Text: "backup made", Took: time.Since(began), Bytes: point.Stats.BytesRead, Err: err}
+	if err != nil {
+		a.Point, a.Error, e.Text = "", err.Error(), "backup failed"
+	} else if point.Partial() {
+		e.Text = "backup made with " + count(int(point.WarningCount), "warning")
+	}
+	p.record(ctx, recordKey(kindAttempt, w.Name, began), a)
+	p.event(e)
+	return point, err
+}
+
+func (p *Planner) backUpNow(ctx context.Context, w Workload, site string, tags map[string]string) (backup.Point, error) {
+	t, err := p.target(ctx, w, site)
+	if err != nil {
+		return backup.Point{}, err
+	}
+	repo, err := p.repository(ctx, site)
+	if err != nil {
+		return backup.Point{}, err
+	}
+	point, err := repo.Backup(ctx, w.Name, t, backup.BackupOptions{Mode: backup.Mode(or(w.Mode, Incremental)), Tags: tags})
+	if err != nil {
+		return backup.Point{}, fmt.Errorf("back up %s: %w", w.Name, err)
+	}
+	return point, nil
+}
+
+// replicate brings the other site up to date with the site in charge.
+func (p *Planner) replicate(ctx context.Context, from string) (replicate.Result, error) {
+	unlock, err := p.busy.lock(ctx, "replicate")
+	if err != nil {
+		return replicate.Result{}, err
+	}
+	defer unlock()
+	began, to := time.Now(), otherSite(from)
+	result, err := p.replicateNow(ctx, from, to)
+	e := Event{Kind: EventReplicate, Text: fmt.Sprintf("%s arrived at %s", count(len(result.Arrived), "point"), to), Took: time.Since(began), Bytes: result.Bytes, Err: err}
+	if err != nil {
+		e.Text = fmt.Sprintf("replication to %s failed; %s arrived", to, count(len(result.Arrived), "point"))
+	}
+	p.event(e)
+	return result, err
+}
+
+func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.Result, error) {
+	source, err := p.repository(ctx, from)
+	if err != nil {
+		return replicate.Result{}, err
+	}
+	here, err := p.repositoryStore(ctx, from)
+	if err != nil {
+		return replicate.Result{}, err
+	}
+	there, err := p.repositoryStore(ctx, to)
+	if err != nil {
+		return replicate.Result{}, err
+	}
+	result, err := replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: there, Logger: p.log})
+	p.recordArrivals(ctx, source, to, result)
+	if err != nil {
+		return result, fmt.Errorf("replicate to %s: %w", to, err)
+	}
+	return result, nil
+}
+
+// recordArrivals keeps when each point arrived. Arrived names manifests; the
+// points of the source say which those are.
+func (p *Planner) recordArrivals(ctx context.Context, source *backup.Repository, to string, result replicate.Result) {
+	if len(result.Arrived) == 0 {
+		return
+	}
+	now := time.Now().UTC()
+	for _, key := range result.Arrived {
+		point, err := source.Point(ctx, pointOf(key))
+		if err != nil {
+			p.event(Event{Kind: EventRecord, Text: "an arrival could not be recorded", Point: key, Err: err})
+			continue
+		}
+		p.record(ctx, recordKey(kindArrival, point.Name, now), Arrival{
+			Workload: point.Name, Point: point.ID, PointTime: point.Time, Ended: point.Ended, Arrived: now, Site: to,
+		})
+	}
+}
+
+// pointOf is the id in the key of a manifest, its last segment.
+func pointOf(manifest string) backup.PointID {
+	for i := len(manifest) - 1; i >= 0; i-- {
+		if manifest[i] == '/' {
+			return backup.PointID(manifest[i+1:])
+		}
+	}
+	return backup.PointID(manifest)
+}
+
+// forget removes one point at one site.
+func (p *Planner) forget(ctx context.Context, w, site string, id backup.PointID, reason string) error {
+	repo, err := p.repository(ctx, site)
+	if err != nil {
+		return err
+	}
+	err = repo.Forget(ctx, id)
+	if err != nil {
+		err = fmt.Errorf("forget %s at %s: %w", id, site, err)
+	}
+	p.event(Event{Kind: EventForget, Workload: w, Point: string(id), Text: "point forgotten at " + site + ": " + reason, Err: err})
+	return err
+}

@@ -1,0 +1,135 @@
+package dr
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/failover"
+)
+
+// A world is what a plan is made from, read once.
+type world struct {
+	now     time.Time
+	lease   failover.LeaseRecord
+	active  string // site in charge; empty between fence and pivot
+	between bool
+	control error // why lease and records could not be read
+
+	sites    map[string]siteState
+	proofs   map[string][]Proof   // by workload, oldest first
+	attempts map[string][]Attempt // of the last attemptWindow, oldest first
+}
+
+// siteState is what one site holds.
+type siteState struct {
+	err    error          // why the points could not be read; nil if they could
+	absent bool           // there is no repository yet
+	points []backup.Point // of all workloads, oldest first, damaged ones included
+}
+
+// attemptWindow is how far back attempts are read to plan.
+const attemptWindow = 2 * Day
+
+// read looks at both sites, the lease and the records. What cannot be
+// reached is part of the answer; the error is that of ctx alone.
+func (p *Planner) read(ctx context.Context) (*world, error) {
+	w := &world{now: time.Now().UTC(), sites: map[string]siteState{}, proofs: map[string][]Proof{}, attempts: map[string][]Attempt{}}
+	w.lease, w.active, w.between, w.control = p.inCharge(ctx)
+	if w.control != nil {
+		// Nobody can have taken over without the control store, and backups
+		// must go on without it.
+		w.active = PrimarySite
+	}
+	for _, site := range []string{PrimarySite, StandbySite} {
+		w.sites[site] = p.readSite(ctx, site)
+	}
+	if w.control == nil {
+		w.control = p.readRecords(ctx, w)
+	}
+	return w, ctx.Err()
+}
+
+func (p *Planner) readSite(ctx context.Context, site string) siteState {
+	repo, err := p.repository(ctx, site)
+	if err != nil {
+		return siteState{err: err, absent: errors.Is(err, backup.ErrNoRepository)}
+	}
+	var s siteState
+	for point, err := range repo.Points(ctx, "") {
+		if err != nil {
+			return siteState{err: fmt.Errorf("list points at %s: %w", site, err)}
+		}
+		s.points = append(s.points, point)
+	}
+	return s
+}
+
+func (p *Planner) readRecords(ctx context.Context, w *world) error {
+	r, err := p.records(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, load := range p.config.Workloads {
+		w.proofs[load.Name], err = read[Proof](ctx, r, kindProof, load.Name, time.Time{})
+		errs = append(errs, err)
+		w.attempts[load.Name], err = read[Attempt](ctx, r, kindAttempt, load.Name, w.now.Add(-attemptWindow))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// of returns the sound points of a workload, oldest first.
+func (s siteState) of(workload string) []backup.Point {
+	var out []backup.Point
+	for _, p := range s.points {
+		if p.Name == workload && p.Damaged == "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// history is what the schedule of a workload needs to know.
+func (w *world) history(workload string) history {
+	var h history
+	if points := w.sites[w.active].of(workload); len(points) > 0 {
+		h.success = points[len(points)-1].Time
+	}
+	for _, a := range w.attempts[workload] {
+		if a.Point == "" && a.Began.After(h.success) {
+			h.attempt, h.failures = a.Began, h.failures+1
+		}
+	}
+	return h
+}
+
+// fingerprint identifies what the decisions of a plan rest on.
+func (w *world) fingerprint() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "active %s run %s\n", w.active, w.lease.Run)
+	for _, site := range []string{PrimarySite, StandbySite} {
+		s := w.sites[site]
+		fmt.Fprintf(h, "site %s readable %t absent %t\n", site, s.err == nil, s.absent)
+		var lines []string
+		for _, p := range s.points {
+			lines = append(lines, fmt.Sprintf("%s %s %t", p.ID, p.Name, p.Damaged == ""))
+		}
+		slices.Sort(lines)
+		io.WriteString(h, strings.Join(lines, "\n")+"\n")
+	}
+	for _, name := range sortedKeys(w.proofs) {
+		for _, p := range w.proofs[name] {
+			fmt.Fprintf(h, "proof %s %s %t\n", name, p.Point, p.Proves())
+		}
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
