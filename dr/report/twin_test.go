@@ -233,10 +233,10 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 		}
 		b[i] ^= 1
 	}
-	for i := 0; i < len(twin); i += 97 {
+	for i := 0; i < len(twin); i += 211 {
 		check("twin", twin, i, func() error { _, err := Verify(page, twin); return err })
 	}
-	for i := 0; i < len(page); i += 997 {
+	for i := 0; i < len(page); i += 2503 {
 		check("page", page, i, func() error { _, err := Verify(page, twin); return err })
 	}
 	if _, err := Verify(page, twin); err != nil {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"html/template"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,12 @@ type table struct {
 	Head    []column
 	Rows    []row
 	More    string // about rows left to the twin
+}
+
+// Small reports whether the table is to stand on one sheet of paper.
+func (t table) Small() bool {
+	details := slices.ContainsFunc(t.Rows, func(r row) bool { return len(r.Detail) > 0 })
+	return len(t.Rows) <= 12 && !details
 }
 
 type column struct {
