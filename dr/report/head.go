@@ -6,12 +6,9 @@ import (
 )
 
 func headFacts(r *Report) []fact {
-	took := txt("")
-	switch {
-	case r.Elapsed != nil:
+	took := txt(Duration(r.Ended.Sub(r.Started)).exact() + " by the wall clock")
+	if r.Elapsed != nil {
 		took = txt(r.Elapsed.exact() + " by the monotonic clock")
-	default:
-		took = txt(Duration(r.Ended.Sub(r.Started)).exact() + " by the wall clock")
 	}
 	plan := txt(r.Plan.ID)
 	if r.Plan.Revision != "" {
