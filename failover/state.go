@@ -45,7 +45,8 @@ type state struct {
 type stepState struct {
 	status   StepStatus
 	touched  bool // Do was called by this run
-	inCall   bool // a call was announced and has not returned
+	inDo     bool // a Do was announced and has not returned
+	inUndo   bool // likewise an Undo
 	attempts int
 	failures int // in a row, by the present process
 	reopened int
@@ -79,7 +80,7 @@ func (r Role) changes() bool {
 // crossed reports whether To may accept writes or get traffic.
 func (s state) crossed() bool {
 	i := s.pivot()
-	return i >= 0 && (s.pivotUnknown || s.steps[i].inCall)
+	return i >= 0 && (s.pivotUnknown || s.steps[i].inDo)
 }
 
 func (s state) pivot() int {
@@ -132,11 +133,11 @@ func foldRun(s state, r Record) (state, error) {
 			s.steps[i].status = StepPending
 		}
 	case RecordTakeover:
-		if i := s.pivot(); i >= 0 && s.steps[i].inCall {
+		if i := s.pivot(); i >= 0 && s.steps[i].inDo {
 			s.pivotUnknown = true
 		}
 		for i := range s.steps {
-			s.steps[i].inCall, s.steps[i].failures = false, 0
+			s.steps[i].inDo, s.steps[i].inUndo, s.steps[i].failures = false, false, 0
 		}
 		s.paused, s.outcome, s.reason = false, "", ""
 		s.mustSettle = s.pending > 0
@@ -168,7 +169,7 @@ func foldStep(s state, i int, r Record) (state, error) {
 	st, step := &s.steps[i], s.plan.Steps[i]
 	switch r.Kind {
 	case RecordStarted:
-		st.status, st.touched, st.inCall = StepStarted, true, true
+		st.status, st.touched, st.inDo = StepStarted, true, true
 		st.attempts++
 		if st.attempts == 1 {
 			st.started = r.At
@@ -200,7 +201,7 @@ func foldStep(s state, i int, r Record) (state, error) {
 		st.reopened++
 		st.failures = st.reopened
 	case RecordUndoStarted:
-		st.inCall = true
+		st.inUndo = true
 		s.pending = max(s.pending, r.Deadline)
 	case RecordUndone:
 		st.status, st.failures = StepUndone, 0
@@ -218,10 +219,10 @@ func foldStep(s state, i int, r Record) (state, error) {
 // returned notes that a call has come back: what it asked for lands within
 // the plan's Settle from now on, or never.
 func (s *state) returned(st *stepState, step Step) {
-	if st.inCall && step.Role.changes() {
+	if (st.inDo || st.inUndo) && step.Role.changes() {
 		s.pending = s.plan.Settle
 	}
-	st.inCall = false
+	st.inDo, st.inUndo = false, false
 }
 
 // wantActive is the site that the lease must name now, if this run has a say.

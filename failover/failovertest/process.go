@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,6 +23,13 @@ type rates struct {
 	broken string // a step whose Do fails until the world is healed
 }
 
+// crash says when a process dies; the zero value means never.
+type crash struct {
+	request int  // at this request
+	call    int  // or at this call of Do or Undo
+	after   bool // after it took effect, or while it is on its way
+}
+
 // A process is one orchestrator: what it sends goes through here, where it is
 // delayed, lost, doubled or cut off.
 type process struct {
@@ -32,8 +40,8 @@ type process struct {
 	mu       sync.Mutex // guards what follows; never held while time passes
 	rng      *rand.Rand
 	requests int
-	crashAt  int  // request number; 0 means never
-	after    bool // crash after it took effect
+	calls    int // of Do and Undo among them
+	crash    crash
 	dead     bool
 	kill     context.CancelFunc
 
@@ -59,16 +67,19 @@ func (p *process) request(what string) (dieBefore, dieAfter bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests++
+	if strings.HasPrefix(what, "do ") || strings.HasPrefix(what, "undo ") {
+		p.calls++
+	}
 	if p.dead {
 		return true, false
 	}
-	hit := p.requests == p.crashAt
+	hit := p.requests == p.crash.request || p.crash.call > 0 && p.calls == p.crash.call
 	if hit {
 		p.w.mu.Lock()
-		p.w.log("%s crashes at request %d (%s), after it: %v", p.name, p.requests, what, p.after)
+		p.w.log("%s crashes at request %d (%s), after it: %v", p.name, p.requests, what, p.crash.after)
 		p.w.mu.Unlock()
 	}
-	return hit && !p.after, hit && p.after
+	return hit && !p.crash.after, hit && p.crash.after
 }
 
 func (p *process) die() error {

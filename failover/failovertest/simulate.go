@@ -102,8 +102,8 @@ func DefaultPlan(t *testing.T, k failover.Kind) failover.Plan {
 		Created: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Settle: 10 * time.Second,
 		Timeouts: map[string]time.Duration{
 			"verify-standby": 10 * time.Second, "verify-reversed": 10 * time.Second,
-			"fence": 40 * time.Second, "quiesce": 40 * time.Second,
-			"restore": 30 * time.Second, "final-sync": 30 * time.Second, "check-position": 10 * time.Second,
+			"fence": 90 * time.Second, "quiesce": 90 * time.Second,
+			"restore": 90 * time.Second, "final-sync": 90 * time.Second, "check-position": 10 * time.Second,
 			"start": 40 * time.Second, "verify-private": 10 * time.Second,
 			"traffic": 30 * time.Second, "verify-public": 10 * time.Second, "notify": 10 * time.Second,
 			"clean-up": 30 * time.Second,
@@ -141,8 +141,7 @@ type scenario struct {
 	rng  *rand.Rand
 
 	rates    rates
-	crash    [2]int // requests at which the processes die; 0 means never
-	after    [2]bool
+	crash    [2]crash
 	second   time.Duration // when the second process comes; 0 means never
 	rollback bool          // it takes the run back rather than resuming it
 	cut      [2]time.Duration
@@ -163,12 +162,15 @@ func (s *scenario) draw() {
 		s.rates.broken = s.o.Plan.Steps[r.IntN(len(s.o.Plan.Steps))].Name
 	}
 	for i := range s.crash {
-		if r.IntN(2) == 0 {
-			s.crash[i], s.after[i] = 1+r.IntN(120), r.IntN(2) == 0
+		switch r.IntN(4) {
+		case 0:
+			s.crash[i] = crash{request: 1 + r.IntN(120), after: r.IntN(2) == 0}
+		case 1:
+			s.crash[i] = crash{call: 1 + r.IntN(7), after: r.IntN(3) > 0}
 		}
 	}
 	if r.IntN(3) > 0 {
-		s.second = 1 + time.Duration(r.Int64N(int64(150*time.Second)))
+		s.second = 1 + time.Duration(r.Int64N([]int64{int64(40 * time.Second), int64(150 * time.Second)}[r.IntN(2)]))
 		s.rollback = r.IntN(3) == 0
 	}
 	if r.IntN(4) == 0 {
@@ -219,7 +221,7 @@ func (s *scenario) play(t *testing.T) {
 func (s *scenario) process(name string, i int) *process {
 	p := &process{w: s.w, name: name, rng: rand.New(rand.NewPCG(s.seed, uint64(len(name))<<8|uint64(i+2)))}
 	if i >= 0 {
-		p.rates, p.crashAt, p.after = s.rates, s.crash[i], s.after[i]
+		p.rates, p.crash = s.rates, s.crash[i]
 	}
 	return p
 }
@@ -231,8 +233,15 @@ func (s *scenario) work(p *process, done chan<- struct{}, f func(context.Context
 	if s.quit > 0 && p.name == "first" {
 		time.AfterFunc(s.quit, cancel)
 	}
-	r, err := f(ctx, s.config(p))
-	s.note(p, r, err)
+	// Whoever meets a store that fails tries again, a few times.
+	for range 5 {
+		r, err := f(ctx, s.config(p))
+		s.note(p, r, err)
+		if p.isDead() || err == nil || r.Outcome != "" || pass(ctx, p.upTo(20*time.Second)) != nil {
+			break
+		}
+	}
+	s.requests += p.requests
 	done <- struct{}{}
 }
 
@@ -245,7 +254,6 @@ func (s *scenario) config(p *process) failover.Config {
 func (s *scenario) note(p *process, r failover.Result, err error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	s.requests += p.requests
 	s.w.log("%s stops: %q %v", p.name, r.Outcome, err)
 }
 
@@ -272,6 +280,7 @@ func (s *scenario) heal() {
 		}
 		r, err := failover.Resume(ctx, s.config(p), open)
 		s.note(p, r, err)
+		s.requests += p.requests
 		cancel()
 	}
 	s.w.violate("a run does not come to its end")
@@ -314,6 +323,7 @@ func (s *scenario) again() {
 	plan.ID += "-again"
 	r, err := failover.Run(ctx, s.config(p), plan)
 	s.note(p, r, err)
+	s.requests += p.requests
 	if err != nil {
 		s.w.violate("second run: %v", errors.Unwrap(err))
 		return

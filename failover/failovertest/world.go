@@ -33,6 +33,7 @@ type world struct {
 
 	epoch    uint64
 	instance string
+	active   string // site that the lease names
 
 	begun      time.Time
 	trace      []string
@@ -145,7 +146,10 @@ func (w *world) leaseWritten(r failover.LeaseRecord) {
 	if r.Epoch != w.epoch || r.Released {
 		w.log("lease: epoch %d of %s, active %q, run %q, released %v", r.Epoch, r.Holder, r.Active.Site, r.Run, r.Released)
 	}
-	w.epoch, w.instance = r.Epoch, r.Instance
+	if r.Active.Site == w.to.name && w.from.writable || r.Active.Site == w.from.name && w.to.writable {
+		w.violate("the lease puts %s in charge while the other site accepts writes", r.Active.Site)
+	}
+	w.epoch, w.instance, w.active = r.Epoch, r.Instance, r.Active.Site
 }
 
 // ended checks the world against the outcome of a run.
@@ -158,6 +162,7 @@ func (w *world) ended(r failover.Result) {
 		}
 		return
 	}
+	w.charged(r)
 	switch r.Outcome {
 	case failover.Completed:
 		if w.from.writable || !w.to.writable || w.traffic != w.to.name {
@@ -172,5 +177,17 @@ func (w *world) ended(r failover.Result) {
 		}
 	default:
 		w.violate("run %s ends as %q: %s", r.Plan.ID, r.Outcome, r.Reason)
+	}
+}
+
+// charged checks that the lease names the site that serves. A run that ended
+// before its fence says nothing.
+func (w *world) charged(r failover.Result) {
+	want := w.from.name
+	if r.Outcome == failover.Completed {
+		want = w.to.name
+	}
+	if w.active != want && (w.active != "" || r.Outcome == failover.Completed) {
+		w.violate("run %s is %s, but the lease names %q", r.Plan.ID, r.Outcome, w.active)
 	}
 }
