@@ -8,14 +8,20 @@ import (
 // A RecordSet is all records of one name and type (an RRset, RFC 9499
 // section 5).
 type RecordSet struct {
-	Name   string        // absolute, lower case, with the final dot
-	Type   string        // "A", "AAAA", "CNAME", "TXT" ...
-	TTL    time.Duration // whole seconds
-	Values []string      // in presentation form without quotes; ascending
+	Name string        // absolute, lower case, with the final dot
+	Type string        // "A", "AAAA", "CNAME", "TXT" ...
+	TTL  time.Duration // whole seconds
+
+	// Values are the data in presentation form, at least one, none twice, in
+	// ascending order. Addresses are in canonical form (RFC 5952), host names
+	// like Name. Of a TXT record it is the text itself, printable ASCII of
+	// any length, without quotes, escapes and division into strings.
+	Values []string
 }
 
 // Change replaces a record set. Old nil means there must be none; New nil
-// removes it. Where both are given they have the same Name and Type.
+// removes it. Where both are given they have the same Name and Type. Both
+// alike change nothing, if the zone holds that.
 type Change struct {
 	Old *RecordSet
 	New *RecordSet
@@ -45,15 +51,23 @@ const (
 )
 
 // A DNSProvider edits a zone by compare-and-swap, so that two orchestrators
-// can never overwrite each other unseen. It is safe for concurrent use.
+// can never overwrite each other unseen. It is safe for concurrent use. A
+// name outside of its zones is an error, and never [ErrNotFound].
 type DNSProvider interface {
-	// Get reads a record set from the provider, not from a cache.
-	// [ErrNotFound] if the name has no records of that type.
+	// Get reads a record set from the provider, not from a cache: it sees
+	// every Swap that has returned. [ErrNotFound] if the name has no records
+	// of that type.
 	Get(ctx context.Context, name, typ string) (RecordSet, error)
 
 	// Swap applies changes if the zone holds exactly every Old: same TTL,
 	// same values. Otherwise it changes nothing and returns [ErrConflict].
-	// Racing swaps from one state have exactly one winner.
+	// Racing swaps from one state have exactly one winner; swaps of different
+	// record sets do not disturb each other, and no other record set changes.
+	// When it returns nil, the change is durable at the provider.
+	//
+	// Changes that are not well formed, none at all, two of one record set,
+	// or what DNS forbids (a CNAME beside other records) are an error before
+	// anything is changed.
 	Swap(ctx context.Context, changes ...Change) (ChangeRef, error)
 
 	// Status follows a Swap. [ErrNotFound] if ref is none of this provider.

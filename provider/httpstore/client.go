@@ -116,7 +116,7 @@ func (s *Store) read(ctx context.Context, c *call) (*http.Response, error) {
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):
 		case <-ctx.Done():
-			return nil, c.wrap(context.Cause(ctx))
+			return nil, c.wrap(ctx.Err())
 		}
 	}
 }

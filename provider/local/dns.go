@@ -145,7 +145,7 @@ func (d *DNS) Swap(ctx context.Context, changes ...provider.Change) (provider.Ch
 		select {
 		case <-time.After(rand.N(time.Duration(min(attempt, 10)) * 2 * time.Millisecond)):
 		case <-ctx.Done():
-			return "", dnsError("dns swap", edits[0].name, context.Cause(ctx))
+			return "", dnsError("dns swap", edits[0].name, ctx.Err())
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 type dnsSession struct {
 	d    *DNS
 	c    *dns.Client
-	conn *dns.Conn
+	conn net.Conn
 	stop func() bool
 }
 
@@ -25,10 +27,11 @@ func (d *DNS) dial(ctx context.Context) (*dnsSession, error) {
 	s := &dnsSession{d: d, c: &dns.Client{
 		Net: "tcp", Timeout: d.c.Timeout, TsigSecret: map[string]string{d.c.KeyName: d.c.Secret},
 	}}
-	var err error
-	if s.conn, err = s.c.DialContext(ctx, d.c.Server); err != nil {
-		return nil, err
+	conn, err := s.c.DialContext(ctx, d.c.Server)
+	if err != nil {
+		return nil, cmp.Or(ctx.Err(), err)
 	}
+	s.conn = conn.Conn
 	// The library heeds the deadline of a context but not its end.
 	s.stop = context.AfterFunc(ctx, func() { s.conn.Close() })
 	return s, nil
@@ -43,8 +46,10 @@ func (s *dnsSession) close() {
 // is nil unless the server has said, unsigned perhaps, that it did nothing.
 func (s *dnsSession) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	m.SetTsig(s.d.c.KeyName, dns.HmacSHA256, tsigFudge, time.Now().Unix())
-	r, _, err := s.c.ExchangeWithConnContext(ctx, m, s.conn)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	// A fresh dns.Conn each time: it would sign the second message as a
+	// continuation of the first.
+	r, _, err := s.c.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: s.conn})
+	if cause := ctx.Err(); err != nil && cause != nil {
 		return nil, cause
 	}
 	if r != nil && r.Id == m.Id && (r.Rcode == dns.RcodeNotAuth || r.Rcode == dns.RcodeRefused) {
