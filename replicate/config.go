@@ -87,12 +87,7 @@ type Failure struct {
 // Validate returns every fault of the configuration.
 func (c Config) Validate() error {
 	errs := []error{required("Source", c.Source != nil), required("From", c.From != nil), required("To", c.To != nil)}
-	if c.BytesPerSecond < 0 {
-		errs = append(errs, fmt.Errorf("BytesPerSecond: %d is negative; 0 is no limit", c.BytesPerSecond))
-	}
-	if c.Parallel < 0 {
-		errs = append(errs, fmt.Errorf("Parallel: %d is negative; 0 means %d", c.Parallel, defaultParallel))
-	}
+	errs = append(errs, notNegative("BytesPerSecond", c.BytesPerSecond), notNegative("Parallel", int64(c.Parallel)))
 	if c.ReadBack != ReadNothing && c.ReadBack != ReadCopied {
 		errs = append(errs, fmt.Errorf("ReadBack: %q is neither %q nor %q", c.ReadBack, ReadNothing, ReadCopied))
 	}
@@ -106,6 +101,13 @@ func required(field string, given bool) error {
 		return nil
 	}
 	return fmt.Errorf("%s: required", field)
+}
+
+func notNegative(field string, n int64) error {
+	if n < 0 {
+		return fmt.Errorf("%s: %d is negative", field, n)
+	}
+	return nil
 }
 
 func parallel(n int) int {

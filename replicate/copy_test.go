@@ -300,8 +300,7 @@ func TestConflictThatTheListingDidNotShow(t *testing.T) {
 		if !same {
 			b[0] ^= 1
 		}
-		var f *providertest.Faulty
-		f = providertest.NewFaulty(to, func(c providertest.Call) providertest.Fault {
+		f := providertest.NewFaulty(to, func(c providertest.Call) providertest.Fault {
 			if c.Op == "put" && c.Key == o.Key {
 				put(t, to, o.Key, b)
 			}

@@ -36,16 +36,9 @@ type VerifyConfig struct {
 
 // Validate returns every fault of the configuration.
 func (c VerifyConfig) Validate() error {
-	errs := []error{required("Source", c.Source != nil), required("From", c.From != nil), required("To", c.To != nil)}
-	for _, f := range []struct {
-		name string
-		n    int64
-	}{{"Budget", c.Budget}, {"BytesPerSecond", c.BytesPerSecond}, {"Parallel", int64(c.Parallel)}} {
-		if f.n < 0 {
-			errs = append(errs, fmt.Errorf("%s: %d is negative", f.name, f.n))
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(
+		required("Source", c.Source != nil), required("From", c.From != nil), required("To", c.To != nil),
+		notNegative("Budget", c.Budget), notNegative("BytesPerSecond", c.BytesPerSecond), notNegative("Parallel", int64(c.Parallel)))
 }
 
 // Report says what a Verify found.
