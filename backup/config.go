@@ -36,13 +36,13 @@ var writerPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
 func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	if c.Store == nil {
-		errs = append(errs, errors.New("Store is nil"))
+		errs = append(errs, errors.New("field Store is nil"))
 	}
 	if c.Writer == "" {
 		c.Writer = defaultWriter()
 	}
 	if !writerPattern.MatchString(c.Writer) {
-		errs = append(errs, fmt.Errorf("Writer %.80q: want 1 to 64 of [a-zA-Z0-9._-]", c.Writer))
+		errs = append(errs, fmt.Errorf("field Writer: %.80q: want 1 to 64 of [a-zA-Z0-9._-]", c.Writer))
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -55,7 +55,7 @@ func (c Config) withDefaults() (Config, error) {
 		v, least, top int
 	}{{"Workers", c.Workers, 1, 1024}, {"Uploads", c.Uploads, 1, 1024}, {"PackSize", c.PackSize, 1 << 20, 512 << 20}} {
 		if f.v < f.least || f.v > f.top {
-			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", f.name, f.v, f.least, f.top))
+			errs = append(errs, fmt.Errorf("field %s is %d, want %d to %d", f.name, f.v, f.least, f.top))
 		}
 	}
 	if len(errs) > 0 {

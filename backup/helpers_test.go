@@ -224,4 +224,3 @@ func put(t testing.TB, s provider.BlobStore, key string, b []byte) {
 		t.Fatal(err)
 	}
 }
-

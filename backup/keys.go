@@ -61,14 +61,13 @@ var defaultCut = cutSettings{Algorithm: "fastcdc-v1.0.0", Min: 64 << 10, Normal:
 
 // keys are the unwrapped keys of a repository, and its format object.
 type keys struct {
-	format   format
-	encoded  []byte // the format object as stored
-	dataID   []byte
-	metaID   []byte
-	cut      []byte
-	index    []byte
-	private  hpke.PrivateKey
-	identity string // fingerprint of the root, to notice a replaced format
+	format  format
+	encoded []byte // the format object as stored
+	dataID  []byte
+	metaID  []byte
+	cut     []byte
+	index   []byte
+	private hpke.PrivateKey
 }
 
 func derive(secret, salt []byte, info string) []byte {

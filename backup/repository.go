@@ -298,18 +298,18 @@ func (o BackupOptions) valid(name string, t Target) error {
 	switch o.Mode {
 	case "", Full, Incremental, Differential:
 	default:
-		errs = append(errs, fmt.Errorf("Mode %.40q: want %q, %q or %q", o.Mode, Full, Incremental, Differential))
+		errs = append(errs, fmt.Errorf("mode %.40q: want %q, %q or %q", o.Mode, Full, Incremental, Differential))
 	}
 	if len(o.Tags) > 64 {
-		errs = append(errs, fmt.Errorf("Tags: %d, at most 64 are possible", len(o.Tags)))
+		errs = append(errs, fmt.Errorf("tags: %d, at most 64 are possible", len(o.Tags)))
 	}
 	for k, v := range o.Tags {
 		if k == "" || len(k) > 256 || len(v) > 256 || !printable(k) || !printable(v) {
-			errs = append(errs, fmt.Errorf("Tags[%.80q]: want at most 256 bytes of UTF-8 without control characters", k))
+			errs = append(errs, fmt.Errorf("tag %.80q: want at most 256 bytes of UTF-8 without control characters", k))
 		}
 	}
 	if y := o.Time.Year(); !o.Time.IsZero() && (y < 1970 || y > 9999) {
-		errs = append(errs, fmt.Errorf("Time: year %d, want 1970 to 9999", y))
+		errs = append(errs, fmt.Errorf("time: year %d, want 1970 to 9999", y))
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,393 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+)
+
+const (
+	smallFile = 64 << 10 // files up to this size are read ahead, several at once
+	window    = 64       // how many entries the walk is ahead
+	attempts  = 3        // to read a file that changes meanwhile
+	maxMeta   = 256 << 10
+)
+
+var errChanged = errors.New("changed while it was read, and was kept as it was read last")
+
+// An entry is something the walk has found, on its way to the session.
+type entry struct {
+	rel  string // below the root, with slashes
+	full string
+	fi   fs.FileInfo
+	meta meta
+	err  error
+
+	reuse *backup.Item // the parent's item, if the file is unchanged
+
+	ready chan struct{} // not nil for a file being read ahead; closed when data or dataErr is set
+	data  []byte
+	err2  error
+	large bool // it turned out to be
+}
+
+// Backup implements [backup.Target].
+func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
+	if t.c.Root == "" {
+		return errors.New("files: Root is empty; this target can only restore")
+	}
+	fi, err := os.Stat(t.c.Root)
+	if err != nil {
+		return err
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("%s is not a directory", t.c.Root)
+	}
+	w := &walker{t: t, links: map[inode]string{}, slots: make(chan struct{}, t.c.Readers)}
+	if p := s.Parent(); p != nil {
+		w.since = p.Point().Time
+		next, stop := iter.Pull2(p.Items(ctx))
+		defer stop()
+		w.parent = &cursor{next: next}
+	}
+	var queue []*entry
+	defer func() {
+		for _, e := range queue {
+			e.wait()
+		}
+	}()
+	for e := range w.walk(fi) {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		w.prepare(e)
+		if queue = append(queue, e); len(queue) < window {
+			continue
+		}
+		head := queue[0]
+		queue = slices.Delete(queue, 0, 1)
+		if err := t.add(ctx, s, head); err != nil {
+			return err
+		}
+	}
+	for len(queue) > 0 {
+		head := queue[0]
+		queue = queue[1:]
+		if err := t.add(ctx, s, head); err != nil {
+			return err
+		}
+	}
+	return w.parent.failure()
+}
+
+type inode struct{ dev, ino uint64 }
+
+type walker struct {
+	t      *Target
+	links  map[inode]string // files with several names, by the first of them
+	parent *cursor
+	since  time.Time
+	slots  chan struct{} // readers
+}
+
+// walk yields the root and everything below it that is not excluded, in the
+// order of backup.ComparePaths.
+func (w *walker) walk(root fs.FileInfo) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		if !yield(&entry{rel: rootPath, full: w.t.c.Root, fi: root}) {
+			return
+		}
+		w.below("", w.t.c.Root, yield)
+	}
+}
+
+func (w *walker) below(rel, full string, yield func(*entry) bool) bool {
+	names, err := readNames(full)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if !yield(&entry{rel: cmpOr(rel, rootPath), full: full, err: err}) {
+			return false
+		}
+	}
+	for _, name := range names {
+		e := &entry{rel: name, full: filepath.Join(full, name)}
+		if rel != "" {
+			e.rel = rel + "/" + name
+		}
+		if w.t.excluded(e.rel, name) {
+			continue
+		}
+		e.fi, e.err = os.Lstat(e.full)
+		if errors.Is(e.err, fs.ErrNotExist) {
+			continue // deleted since the directory was read
+		}
+		if !yield(e) {
+			return false
+		}
+		if e.err == nil && e.fi.IsDir() && !w.below(e.rel, e.full, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+func cmpOr(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}
+
+func readNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}
+
+// prepare describes an entry and decides what to do with it.
+func (w *walker) prepare(e *entry) {
+	if e.err != nil {
+		return
+	}
+	e.meta = describe(e.fi)
+	switch e.meta.Type {
+	case typeSymlink:
+		link, err := os.Readlink(e.full)
+		e.meta.Link, e.err = []byte(link), err
+	case typeFile:
+		id, names := identify(e.fi)
+		if names > 1 {
+			if first, ok := w.links[id]; ok {
+				e.meta.Type, e.meta.Link = typeLink, []byte(first)
+				return
+			}
+			w.links[id] = e.rel
+		}
+	}
+	if e.err == nil {
+		e.meta.Xattrs, e.err = readXattrs(e.full)
+	}
+	if e.err != nil || e.meta.Type != typeFile {
+		return
+	}
+	if before, ok := w.parent.find(e.rel); ok && unchanged(e.fi.Size(), e.meta, before, w.since) {
+		e.reuse = &before
+		return
+	}
+	if e.fi.Size() <= smallFile {
+		e.ready = make(chan struct{})
+		go func() {
+			defer close(e.ready)
+			w.slots <- struct{}{}
+			defer func() { <-w.slots }()
+			e.readSmall()
+		}()
+	}
+}
+
+func (e *entry) wait() {
+	if e.ready != nil {
+		<-e.ready
+	}
+}
+
+// add gives an entry to the session.
+func (t *Target) add(ctx context.Context, s *backup.Session, e *entry) error {
+	e.wait()
+	switch {
+	case errors.Is(e.err, fs.ErrNotExist) || errors.Is(e.err2, fs.ErrNotExist):
+		return nil // deleted since it was found
+	case e.err != nil:
+		s.Warn(e.rel, e.err)
+		return nil
+	case e.err2 != nil && !errors.Is(e.err2, errChanged):
+		s.Warn(e.rel, e.err2)
+		return nil
+	}
+	if len(e.meta.encode()) > maxMeta {
+		s.Warn(e.rel, errors.New("has more extended attributes than can be kept; they are left out"))
+		e.meta.Xattrs = nil
+	}
+	it := backup.Item{Path: e.rel, Meta: e.meta.encode()}
+	if e.meta.Type != typeFile {
+		return s.Add(ctx, it, nil)
+	}
+	if e.reuse != nil {
+		if err := s.Reuse(ctx, *e.reuse, it); !errors.Is(err, backup.ErrDamaged) {
+			return err
+		}
+		return t.addLarge(ctx, s, e)
+	}
+	if e.ready == nil || e.large {
+		return t.addLarge(ctx, s, e)
+	}
+	if e.err2 != nil {
+		s.Warn(e.rel, e.err2)
+	}
+	return s.Add(ctx, it, bytes.NewReader(e.data))
+}
+
+// readSmall reads a file that should be small, again if it changes
+// meanwhile.
+func (e *entry) readSmall() {
+	for range attempts {
+		f, err := openFile(e)
+		if err != nil {
+			e.err2 = err
+			return
+		}
+		buf := make([]byte, max(e.fi.Size()+1, 512))
+		n, err := io.ReadFull(f, buf)
+		same, serr := stable(f, e, int64(n))
+		f.Close()
+		switch {
+		case err == nil:
+			e.large = true // it has grown
+			return
+		case err != io.EOF && err != io.ErrUnexpectedEOF:
+			e.err2 = err
+			return
+		case serr != nil:
+			e.err2 = serr
+			return
+		}
+		e.data, e.err2 = buf[:n], nil
+		if same {
+			return
+		}
+		e.err2 = errChanged
+	}
+}
+
+// addLarge reads a file straight into the session.
+func (t *Target) addLarge(ctx context.Context, s *backup.Session, e *entry) error {
+	for i := range attempts {
+		f, err := openFile(e)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			s.Warn(e.rel, err)
+			return nil
+		}
+		r := &fileReader{f: f}
+		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode()}, r)
+		same, serr := stable(f, e, r.n)
+		f.Close()
+		switch {
+		case r.err != nil:
+			s.Warn(e.rel, r.err)
+			return nil
+		case err != nil:
+			return err
+		case serr != nil:
+			s.Warn(e.rel, serr)
+			return nil
+		case same:
+			return nil
+		}
+		if i == attempts-1 {
+			s.Warn(e.rel, errChanged)
+		}
+	}
+	return nil
+}
+
+// A fileReader remembers how much was read and why reading failed, so that
+// the file's errors can be told from the session's.
+type fileReader struct {
+	f   *os.File
+	n   int64
+	err error
+}
+
+func (r *fileReader) Read(p []byte) (int, error) {
+	n, err := r.f.Read(p)
+	r.n += int64(n)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// openFile opens a file and describes what was opened, which need not be
+// what the walk had seen.
+func openFile(e *entry) (*os.File, error) {
+	f, err := os.OpenFile(e.full, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = errors.New("was replaced by something that is no regular file")
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	xattrs := e.meta.Xattrs
+	e.fi, e.meta = fi, describe(fi)
+	e.meta.Xattrs = xattrs
+	return f, nil
+}
+
+// stable reports whether a file of which n bytes were read is still what it
+// was when it was opened.
+func stable(f *os.File, e *entry, n int64) (bool, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	m := describe(fi)
+	return fi.Size() == n && m.ModTime.Equal(e.meta.ModTime) && m.Change == e.meta.Change, nil
+}
+
+// A cursor goes through the parent's items beside the walk.
+type cursor struct {
+	next func() (backup.Item, error, bool)
+	it   backup.Item
+	any  bool
+	done bool
+	err  error
+}
+
+// find returns the item of a path; paths must come in order.
+func (c *cursor) find(rel string) (backup.Item, bool) {
+	if c == nil {
+		return backup.Item{}, false
+	}
+	for !c.done && (!c.any || backup.ComparePaths(c.it.Path, rel) < 0) {
+		it, err, ok := c.next()
+		c.it, c.any = it, true
+		if err != nil {
+			c.err = err
+		}
+		if err != nil || !ok {
+			c.done = true
+		}
+	}
+	return c.it, !c.done && c.it.Path == rel
+}
+
+// failure is what went wrong with reading the parent, unless it is only
+// damage: then everything was read anew, and the new point is sound.
+func (c *cursor) failure() error {
+	if c == nil || errors.Is(c.err, backup.ErrDamaged) {
+		return nil
+	}
+	return c.err
+}

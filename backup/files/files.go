@@ -1,0 +1,243 @@
+// Package files backs up and restores a directory tree.
+//
+//	target, err := files.New(files.Config{Root: "/srv/app", Exclude: []string{"*.tmp", "cache"}})
+//	point, err := repo.Backup(ctx, "app", target, backup.BackupOptions{Mode: backup.Incremental})
+//	err = repo.Restore(ctx, point.ID, target, backup.Destination{Location: "/srv/restored"}, backup.RestoreOptions{})
+//
+// # What is kept
+//
+// Regular files, directories, symbolic links and hard links, with
+// permissions, owner ids, modification times to the nanosecond and extended
+// attributes (on Linux; POSIX ACLs are among them). FIFOs, sockets and
+// devices are recorded and not restored. Holes in sparse files become
+// zeroes, which the repository stores once. Access times are not kept.
+//
+// # What is skipped in the Incremental and Differential modes
+//
+// A file is not read if its size, modification time, change time and inode
+// are those recorded in the parent point, and if it had not been touched
+// within two seconds before that point's backup began: a later change could
+// otherwise have left the same times on a coarse file system. Where the
+// system tells no change time (Windows), size and modification time decide.
+//
+// # Consistency
+//
+// Each file is read as it is at its moment; the tree is not frozen. A file
+// that changes while it is read is read again, and if it does not hold still
+// it is kept as it was read last, with a warning. To freeze a tree, back up
+// a snapshot of its file system.
+//
+// # Restoring
+//
+// Destination.Location is a directory, made if it does not exist, and
+// refused if it is not empty. Destination.Options:
+//
+//	overwrite  "true" allows a directory that is not empty: files of the
+//	           point replace those of the same path, others stay.
+//	dry-run    "true" reads and verifies everything, counts it in the
+//	           progress, and writes nothing.
+//
+// Whatever a point says, nothing is written outside of Location: all access
+// goes through [os.Root], no symbolic link is followed, and paths that are
+// not plain relative ones are refused. Every file is written under another
+// name and renamed when it is complete. Owners are restored by root only.
+// What is damaged is left out, the rest is restored, and the error names
+// what is missing. When Restore returns nil, the content is on stable
+// storage.
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+)
+
+// Config says what tree to back up.
+type Config struct {
+	// Root is the directory. It is required for a backup; a target that
+	// only restores may leave it empty.
+	Root string
+
+	// Exclude leaves out what matches, and everything below it. A pattern
+	// with a slash is matched against the whole path below Root, one
+	// without against each name; the syntax is that of [path.Match].
+	Exclude []string
+
+	Readers int          // how many small files are read at once; default 4
+	Logger  *slog.Logger // told of metadata that could not be restored; default: discards
+}
+
+// Target is a [backup.Target] of kind "files".
+type Target struct {
+	c Config
+}
+
+var _ backup.Target = (*Target)(nil)
+
+// New returns a target. It does not touch the file system.
+func New(c Config) (*Target, error) {
+	var errs []error
+	for _, p := range c.Exclude {
+		if _, err := path.Match(p, ""); err != nil || p == "" {
+			errs = append(errs, fmt.Errorf("field Exclude: bad pattern %q; see path.Match", p))
+		}
+	}
+	if c.Readers < 0 || c.Readers > 1024 {
+		errs = append(errs, fmt.Errorf("field Readers is %d, want 0 to 1024", c.Readers))
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("files config: %w", errors.Join(errs...))
+	}
+	if c.Readers == 0 {
+		c.Readers = 4
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Root != "" {
+		abs, err := filepath.Abs(c.Root)
+		if err != nil {
+			return nil, fmt.Errorf("files config: Root: %w", err)
+		}
+		c.Root = abs
+	}
+	return &Target{c}, nil
+}
+
+// Kind is "files".
+func (t *Target) Kind() string { return "files" }
+
+// excluded reports whether a path below the root is left out.
+func (t *Target) excluded(rel, name string) bool {
+	for _, p := range t.c.Exclude {
+		s := name
+		if strings.Contains(p, "/") {
+			s = rel
+		}
+		if ok, _ := path.Match(p, s); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Types of entries, as recorded.
+const (
+	typeFile    = "file"
+	typeDir     = "dir"
+	typeSymlink = "symlink"
+	typeLink    = "link" // a further name of a file that is recorded under another path
+	typeFIFO    = "fifo"
+	typeSocket  = "socket"
+	typeDevice  = "device"
+)
+
+// rootPath is the path of the item that describes the root itself.
+const rootPath = "."
+
+// A meta is the description of an item.
+type meta struct {
+	Type    string            `json:"t"`
+	Mode    uint32            `json:"m"` // permissions, and 0o4000 set-uid, 0o2000 set-gid, 0o1000 sticky
+	Owner   *owner            `json:"o,omitempty"`
+	ModTime time.Time         `json:"mt"`
+	Change  int64             `json:"ct,omitempty"` // change time, nanoseconds since 1970
+	Inode   uint64            `json:"i,omitempty"`
+	Link    []byte            `json:"l,omitempty"` // target of a symlink; path of the other name of a link
+	Device  uint64            `json:"d,omitempty"` // device number
+	Xattrs  map[string][]byte `json:"x,omitempty"`
+}
+
+type owner struct {
+	User  uint32 `json:"u"`
+	Group uint32 `json:"g"`
+}
+
+func (m meta) encode() json.RawMessage {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // it holds nothing that cannot be encoded
+	}
+	return b
+}
+
+func decodeMeta(it backup.Item) (meta, error) {
+	var m meta
+	if err := json.Unmarshal(it.Meta, &m); err != nil {
+		return m, fmt.Errorf("%q: description: %w: %v", it.Path, backup.ErrDamaged, err)
+	}
+	return m, nil
+}
+
+// describe makes the meta of what fi shows.
+func describe(fi fs.FileInfo) meta {
+	m := meta{Mode: modeBits(fi.Mode()), ModTime: fi.ModTime().UTC()}
+	switch mode := fi.Mode(); {
+	case mode.IsRegular():
+		m.Type = typeFile
+	case mode.IsDir():
+		m.Type = typeDir
+	case mode&fs.ModeSymlink != 0:
+		m.Type = typeSymlink
+	case mode&fs.ModeNamedPipe != 0:
+		m.Type = typeFIFO
+	case mode&fs.ModeSocket != 0:
+		m.Type = typeSocket
+	default:
+		m.Type = typeDevice
+	}
+	describeSys(fi, &m)
+	return m
+}
+
+func modeBits(m fs.FileMode) uint32 {
+	b := uint32(m.Perm())
+	for _, x := range modeMap {
+		if m&x.mode != 0 {
+			b |= x.bit
+		}
+	}
+	return b
+}
+
+func fileMode(b uint32) fs.FileMode {
+	m := fs.FileMode(b & 0o777)
+	for _, x := range modeMap {
+		if b&x.bit != 0 {
+			m |= x.mode
+		}
+	}
+	return m
+}
+
+var modeMap = []struct {
+	mode fs.FileMode
+	bit  uint32
+}{{os.ModeSetuid, 0o4000}, {os.ModeSetgid, 0o2000}, {os.ModeSticky, 0o1000}}
+
+// unchanged reports whether a file need not be read: it is what it was when
+// the parent point's backup, which began at since, recorded it.
+func unchanged(size int64, now meta, before backup.Item, since time.Time) bool {
+	old, err := decodeMeta(before)
+	if err != nil || old.Type != typeFile {
+		return false
+	}
+	touched := old.ModTime
+	if c := time.Unix(0, old.Change); old.Change != 0 {
+		touched = c
+	}
+	return before.Size == size && old.ModTime.Equal(now.ModTime) && old.Change == now.Change && old.Inode == now.Inode &&
+		touched.Before(since.Add(-coarsest))
+}
+
+// coarsest is the resolution of the coarsest file times in use, those of FAT.
+const coarsest = 2 * time.Second
