@@ -29,10 +29,10 @@ type Snapshot struct {
 	Ref      SnapshotRef
 	Volume   string // the volume it was made of
 	State    State
-	Progress float64 // 0 to 1
-	Reason   string  // why it Failed
-	Size     int64   // bytes of the volume; 0 if not known
-	Created  time.Time
+	Progress float64   // 0 to 1; 1 if and only if Ready; never falls
+	Reason   string    // why it Failed
+	Size     int64     // bytes of the volume; 0 if not known
+	Created  time.Time // when it was begun, UTC
 	Tags     map[string]string
 }
 
@@ -55,9 +55,17 @@ type Volume struct {
 type Snapshotter interface {
 	// Create begins a snapshot of a volume. A second call with the same
 	// Token returns the snapshot that the first one began, whatever became
-	// of the first reply; with another volume it is [ErrConflict]. The
-	// content is that of one moment between the call and its return.
-	// [ErrNotFound] if there is no such volume.
+	// of the first reply; with another volume it is [ErrConflict]. Without a
+	// Token it is an error. [ErrNotFound] if there is no such volume.
+	//
+	// The content of a Ready snapshot is that of one moment. Where the vendor
+	// freezes the volume, as the block storage of the clouds does, the moment
+	// lies between the call and its return. Where the volume is copied, as in
+	// provider/local, nothing changed while it was, some time after the call;
+	// a volume that does not hold still becomes Failed. The implementation
+	// says which it is. A caller to whom the moment matters keeps its writers
+	// still from before the call until Create has returned in the first case,
+	// until the snapshot is no longer Pending in the second.
 	Create(ctx context.Context, volume string, o SnapshotOptions) (Snapshot, error)
 
 	// Get tells the present state of a snapshot. [ErrNotFound].
@@ -66,11 +74,13 @@ type Snapshotter interface {
 	// Restore begins a new volume with the content of a Ready snapshot. It
 	// never touches an existing volume. A second call with the same Token
 	// returns the same volume with its present state: this is how it is
-	// followed. [ErrNotFound]; [ErrConflict] if the snapshot is not Ready.
+	// followed; with another snapshot it is [ErrConflict]. Without a Token it
+	// is an error. [ErrNotFound]; [ErrConflict] if the snapshot is not Ready.
 	Restore(ctx context.Context, ref SnapshotRef, o RestoreOptions) (Volume, error)
 
 	// Delete removes a snapshot. One that is not there is no error.
-	// Volumes restored from it and other snapshots stay usable.
+	// Volumes restored or being restored from it, and other snapshots, stay
+	// usable.
 	Delete(ctx context.Context, ref SnapshotRef) error
 
 	// List yields the snapshots that carry all the given tags, in ascending

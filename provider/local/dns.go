@@ -71,13 +71,8 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 	hostPort := func(s string) error { _, _, err := net.SplitHostPort(s); return err }
 	bad("Server", hostPort(c.Server))
 	bad("Zone", checkName(c.Zone))
-	switch err := checkKey(DNSKey{c.KeyName, c.Secret}); {
-	case err == nil:
-	case strings.HasPrefix(err.Error(), "Name"):
-		bad("KeyName", checkName(c.KeyName))
-	default:
-		errs = append(errs, fmt.Errorf("local: DNSConfig.%w", err))
-	}
+	field, err := checkKey(DNSKey{c.KeyName, c.Secret})
+	bad(strings.Replace(field, "Name", "KeyName", 1), err)
 	for i, s := range c.Secondaries {
 		bad(fmt.Sprintf("Secondaries[%d]", i), hostPort(s))
 	}
@@ -311,7 +306,7 @@ func (d *DNS) edit(c provider.Change) (e edit, err error) {
 	case e.old == nil && e.new == nil:
 		return e, errors.New("neither Old nor New")
 	case e.old != nil && e.new != nil && (e.old.Name != e.new.Name || e.old.Type != e.new.Type):
-		return e, errors.New("Old and New are not of one name and type")
+		return e, errors.New("its Old and New are not of one name and type")
 	}
 	return e, nil
 }

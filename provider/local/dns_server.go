@@ -117,8 +117,8 @@ func checkServerConfig(c *DNSServerConfig) (map[string]string, error) {
 	}
 	keys := map[string]string{}
 	for i, k := range c.Keys {
-		if err := checkKey(k); err != nil {
-			bad("Keys[%d].%w", i, err)
+		if field, err := checkKey(k); err != nil {
+			bad("Keys[%d].%s: %w", i, field, err)
 		}
 		if _, twice := keys[k.Name]; twice {
 			bad("Keys[%d].Name: %q is there twice", i, k.Name)
@@ -131,19 +131,19 @@ func checkServerConfig(c *DNSServerConfig) (map[string]string, error) {
 	return keys, errors.Join(errs...)
 }
 
-// checkKey never quotes the secret.
-func checkKey(k DNSKey) error {
+// checkKey names the field that is wrong, and never quotes the secret.
+func checkKey(k DNSKey) (field string, err error) {
 	if err := checkName(k.Name); err != nil {
-		return fmt.Errorf("Name: %w", err)
+		return "Name", err
 	}
 	secret, err := base64.StdEncoding.DecodeString(k.Secret)
 	if err != nil {
-		return errors.New("Secret: not base64")
+		return "Secret", errors.New("not base64")
 	}
 	if len(secret) < 16 {
-		return fmt.Errorf("Secret: %d bytes, want at least 16", len(secret))
+		return "Secret", fmt.Errorf("%d bytes, want at least 16", len(secret))
 	}
-	return nil
+	return "", nil
 }
 
 // listen binds TCP and UDP to the same port.

@@ -103,7 +103,7 @@ func (m *MemoryDNS) check(changes []provider.Change) error {
 		}
 		seen[k] = true
 		if c.Old != nil && c.New != nil && (c.Old.Name != c.New.Name || c.Old.Type != c.New.Type) {
-			return errors.New("Old and New are not of one name and type")
+			return errors.New("a change has Old and New not of one name and type")
 		}
 		for _, rs := range []*provider.RecordSet{c.Old, c.New} {
 			if rs == nil {

@@ -30,9 +30,9 @@ func dnsAtomicity(ctx context.Context, p *dnsProbe) error {
 	switch a := p.d.Atomicity(); a {
 	case provider.ZoneAtomic:
 		return nil
+	case provider.RecordSetAtomic:
 	default:
 		return fmt.Errorf("atomicity is %q", a)
-	case provider.RecordSetAtomic:
 	}
 	x, y := p.set("x", "A", time.Minute, "192.0.2.1"), p.set("y", "A", time.Minute, "192.0.2.1")
 	_, err := p.d.Swap(ctx, provider.Change{New: x}, provider.Change{New: y})
