@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,23 +106,28 @@ func openKeys(ctx context.Context, c Config) (*keys, error) {
 	}
 	if err == nil {
 		var k *keys
-		if k, err = openFormat(b, c.unwrapper(ctx)); err == nil || !errors.Is(err, ErrDamaged) {
-			return k, err
+		if k, err = openFormat(b, c.unwrapper(ctx)); err == nil {
+			return k, nil
 		}
 	}
-	k, copyErr := openCopy(ctx, c)
+	k, copyErr := openCopy(ctx, c, b)
 	switch {
 	case copyErr == nil:
 		c.Logger.Warn("format object is lost or damaged; using the copy in another object", "error", err)
 		return k, nil
-	case lost && errors.Is(copyErr, provider.ErrNotFound):
+	case !lost:
+		return nil, err
+	case errors.Is(copyErr, provider.ErrNotFound):
 		return nil, ErrNoRepository
 	}
-	return nil, errors.Join(err, copyErr)
+	return nil, copyErr
 }
 
 // openCopy opens the keys from the copy of the format object in any other.
-func openCopy(ctx context.Context, c Config) (*keys, error) {
+// known is the format object, which is of no use: if a copy is the same,
+// there is no point in searching on. [provider.ErrNotFound] if there is no
+// other object.
+func openCopy(ctx context.Context, c Config, known []byte) (*keys, error) {
 	err := provider.ErrNotFound
 	tries := 0
 	for _, p := range []string{pointPrefix, indexPrefix, sessionPrefix, kindMeta + "/", kindData + "/"} {
@@ -135,6 +141,9 @@ func openCopy(ctx context.Context, c Config) (*keys, error) {
 			var h objectHeader
 			if h, _, err = readHeader(ctx, c.Store, info); err != nil {
 				continue
+			}
+			if bytes.Equal(h.Format, known) {
+				return nil, ErrNoIdentity
 			}
 			var k *keys
 			if k, err = openFormat(h.Format, c.unwrapper(ctx)); err == nil {

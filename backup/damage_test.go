@@ -1,0 +1,224 @@
+package backup_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/providertest"
+)
+
+// small makes a repository of a few kilobytes with two points, and returns
+// what each of them holds.
+func small(t testing.TB) (*providertest.Memory, map[backup.PointID]map[string]file) {
+	t.Helper()
+	store := providertest.NewMemory()
+	r := newRepo(t, store)
+	one := treeOf(map[string]string{"a": "alpha", "b": strings.Repeat("beta ", 50)})
+	two := treeOf(map[string]string{"a": "alpha", "c": "gamma"})
+	return store, map[backup.PointID]map[string]file{
+		mustBackup(t, r, "w", one, backup.Full).ID: one.files,
+		mustBackup(t, r, "w", two, backup.Full).ID: two.files,
+	}
+}
+
+// verdict compares what Check says with what really restores, and that it
+// names the damaged object.
+func verdict(t *testing.T, what, key string, store provider.BlobStore, points map[backup.PointID]map[string]file) {
+	t.Helper()
+	r, err := backup.Open(t.Context(), config(store))
+	if err != nil {
+		t.Errorf("%s: open: %v", what, err)
+		return
+	}
+	rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true})
+	if err != nil {
+		t.Errorf("%s: check: %v", what, err)
+		return
+	}
+	harmed := map[backup.PointID]bool{}
+	named := false
+	for _, p := range rep.Problems {
+		named = named || p.Key == key
+		for _, id := range p.Points {
+			harmed[id] = true
+		}
+		if p.Repairable && len(p.Points) > 0 {
+			t.Errorf("%s: %s is called repairable though points are lost", what, p.Key)
+		}
+	}
+	missingManifest := strings.HasPrefix(key, "points/") && !slices.ContainsFunc(rep.Problems, func(p backup.Problem) bool { return p.Key == key })
+	if !named && !missingManifest && !strings.HasPrefix(key, "sessions/") && !strings.HasPrefix(key, "index/") {
+		t.Errorf("%s: check does not name %s: %+v", what, key, rep.Problems)
+	}
+	if rep.OK() && !missingManifest && !strings.HasPrefix(key, "sessions/") {
+		t.Errorf("%s: check finds nothing", what)
+	}
+	for id, want := range points {
+		var got tree
+		err := r.Restore(t.Context(), id, &got, backup.Destination{}, backup.RestoreOptions{})
+		gone := errors.Is(err, provider.ErrNotFound) && key == "points/"+string(id)
+		if (err != nil) != harmed[id] && !gone {
+			t.Errorf("%s: restoring %s gives %v, check says harmed: %t", what, id, err, harmed[id])
+		}
+		if err == nil {
+			for p, f := range want {
+				if got.restored[p] != f.content {
+					t.Errorf("%s: %s was restored wrongly and nobody said so", what, p)
+				}
+			}
+		} else if !errors.Is(err, backup.ErrDamaged) && !gone && !errors.Is(err, backup.ErrFormat) {
+			t.Errorf("%s: the error is no ErrDamaged: %v", what, err)
+		}
+	}
+}
+
+// Every bit of every object matters: flip one, and Check names the object
+// and exactly the points that do not restore any more.
+func TestFlippedBits(t *testing.T) {
+	store, points := small(t)
+	for _, info := range collect(t, store.List(t.Context(), "", provider.ListOptions{})) {
+		b, _, err := provider.ReadAll(t.Context(), store, info.Key, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damaged := copyStore(t, store)
+		for i := 0; i < len(b); i += step(len(b)) {
+			c := slices.Clone(b)
+			c[i] ^= 1 << (i % 8)
+			put(t, damaged, info.Key, c)
+			verdict(t, fmt.Sprintf("bit %d of byte %d of %s", i%8, i, info.Key), info.Key, damaged, points)
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+// step spreads the flips over an object: the first run of a developer should
+// not take minutes, and headers are long.
+func step(n int) int {
+	if long() {
+		return 1
+	}
+	return max(1, n/60)
+}
+
+func TestTruncatedAndMissingObjects(t *testing.T) {
+	store, points := small(t)
+	for _, info := range collect(t, store.List(t.Context(), "", provider.ListOptions{})) {
+		b, _, err := provider.ReadAll(t.Context(), store, info.Key, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{0, 1, 11, 12, 13, len(b) / 2, len(b) - 5, len(b) - 4, len(b) - 1} {
+			damaged := copyStore(t, store)
+			put(t, damaged, info.Key, b[:n])
+			verdict(t, fmt.Sprintf("%s cut to %d bytes", info.Key, n), info.Key, damaged, points)
+		}
+		damaged := copyStore(t, store)
+		if err := damaged.Delete(t.Context(), info.Key, provider.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		verdict(t, info.Key+" deleted", info.Key, damaged, points)
+	}
+}
+
+// Without the format object and without any index, everything still
+// restores, and Repair puts both back.
+func TestRepairIndexAndFormat(t *testing.T) {
+	store, points := small(t)
+	for _, info := range collect(t, store.List(t.Context(), "", provider.ListOptions{})) {
+		if info.Key == "format" || strings.HasPrefix(info.Key, "index/") {
+			if err := store.Delete(t.Context(), info.Key, provider.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r := reopen(t, store)
+	for id, want := range points {
+		mustHold(t, r, id, want)
+	}
+	if _, err := backup.Init(t.Context(), config(store)); !errors.Is(err, backup.ErrExists) {
+		t.Errorf("Init beside points without a format object: %v, want ErrExists", err)
+	}
+	rep, err := r.Repair(t.Context())
+	if err != nil || !rep.Format || rep.Indexed == 0 {
+		t.Fatalf("repair: %+v, %v", rep, err)
+	}
+	if rep, err := reopen(t, store).Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
+		t.Errorf("check after repair: %+v, %v", rep, err)
+	}
+	if again, err := reopen(t, store).Repair(t.Context()); err != nil || again.Format || again.Indexed != 0 || again.Removed != nil {
+		t.Errorf("a second repair found something to do: %+v, %v", again, err)
+	}
+}
+
+// A lost pack harms points; after Repair the next backup stores its chunks
+// again, and the old points are whole again.
+func TestLostPackHeals(t *testing.T) {
+	store := providertest.NewMemory()
+	r := newRepo(t, store)
+	target := treeOf(sample())
+	first := mustBackup(t, r, "w", target, backup.Full)
+	for _, info := range collect(t, store.List(t.Context(), "data/", provider.ListOptions{})) {
+		if err := store.Delete(t.Context(), info.Key, provider.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rep, err := r.Check(t.Context(), backup.CheckOptions{}); err != nil || len(rep.Problems) == 0 || !slices.Equal(rep.Problems[0].Points, []backup.PointID{first.ID}) {
+		t.Fatalf("check: %+v, %v; want the lost packs, each harming %s", rep, err, first.ID)
+	}
+	rep, err := r.Repair(t.Context())
+	if err != nil || len(rep.Lost) == 0 || len(rep.Removed) == 0 {
+		t.Fatalf("repair: %+v, %v", rep, err)
+	}
+	second := mustBackup(t, r, "w", target, backup.Incremental) // finds that it cannot reuse, and reads
+	for _, repo := range []*backup.Repository{r, reopen(t, store)} {
+		mustHold(t, repo, first.ID, target.files)
+		mustHold(t, repo, second.ID, target.files)
+		if rep, err := repo.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
+			t.Errorf("check after healing: %+v, %v", rep, err)
+		}
+		for _, info := range collect(t, repo.Objects(t.Context(), "points/"+string(first.ID))) {
+			if _, err := store.Stat(t.Context(), info.Key); err != nil {
+				t.Errorf("needed object: %v", err)
+			}
+		}
+	}
+}
+
+func TestWrongIdentity(t *testing.T) {
+	store, _ := small(t)
+	before := stored(t, store)
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]backup.Keyring{
+		"another": {Identities: backup.AgeIdentities(other)},
+		"none":    {},
+	} {
+		c := config(store)
+		c.Keyring = k
+		_, err := backup.Open(t.Context(), c)
+		if !errors.Is(err, backup.ErrNoIdentity) || !strings.Contains(fmt.Sprint(err), identity.Recipient().String()) {
+			t.Errorf("%s: %v, want ErrNoIdentity naming %s", name, err, identity.Recipient())
+		}
+		if strings.Contains(fmt.Sprint(err), "AGE-SECRET-KEY") {
+			t.Errorf("%s: the error tells a secret", name)
+		}
+	}
+	if stored(t, store) != before {
+		t.Error("something was written")
+	}
+	if _, err := backup.Open(t.Context(), config(providertest.NewMemory())); !errors.Is(err, backup.ErrNoRepository) {
+		t.Errorf("open of an empty store: %v", err)
+	}
+}
