@@ -166,8 +166,7 @@ func (a *action) perform(ctx context.Context, what string, c failover.Call, chan
 	}
 	land := func() { p.w.change(what+" ("+p.name+")", func() { change(c) }) }
 	switch deadline, _ := ctx.Deadline(); {
-	case after && p.float() < 0.5:
-		// The request is on its way when its process dies.
+	case after && p.crash.late:
 		p.fault("action: lands after the crash")
 		time.AfterFunc(p.upTo(time.Until(deadline)+a.settle-time.Millisecond), land)
 		return nil, p.die()

@@ -27,7 +27,8 @@ type rates struct {
 type crash struct {
 	request int  // at this request
 	call    int  // or at this call of Do or Undo
-	after   bool // after it took effect, or while it is on its way
+	after   bool // after it took effect
+	late    bool // with after: what it asked for is on its way, and lands when it is dead
 }
 
 // A process is one orchestrator: what it sends goes through here, where it is

@@ -151,7 +151,8 @@ type scenario struct {
 	base     provider.BlobStore
 	outcomes map[failover.Outcome]int
 	requests int
-	first    int // requests of the first process
+	counts   [2]int // requests of the troubled ones
+	calm     bool   // all processes draw the same, whatever the seed
 }
 
 func (s *scenario) draw() {
@@ -166,7 +167,7 @@ func (s *scenario) draw() {
 		case 0:
 			s.crash[i] = crash{request: 1 + r.IntN(120), after: r.IntN(2) == 0}
 		case 1:
-			s.crash[i] = crash{call: 1 + r.IntN(7), after: r.IntN(3) > 0}
+			s.crash[i] = crash{call: 1 + r.IntN(7), after: r.IntN(3) > 0, late: r.IntN(3) > 0}
 		}
 	}
 	if r.IntN(3) > 0 {
@@ -190,13 +191,12 @@ func (s *scenario) play(t *testing.T) {
 		p := s.process("first", 0)
 		p.cutFrom, p.cutTo = time.Now().Add(s.cut[0]), time.Now().Add(s.cut[1])
 		done := make(chan struct{}, 2)
-		started := 1
+		started, q := 1, s.process("second", 1)
 		go s.work(p, done, func(ctx context.Context, c failover.Config) (failover.Result, error) {
 			return failover.Run(ctx, c, s.o.Plan)
 		})
 		if s.second > 0 {
 			started++
-			q := s.process("second", 1)
 			time.AfterFunc(s.second, func() {
 				s.work(q, done, func(ctx context.Context, c failover.Config) (failover.Result, error) {
 					if s.rollback {
@@ -209,7 +209,7 @@ func (s *scenario) play(t *testing.T) {
 		for range started {
 			<-done
 		}
-		s.first = p.requests
+		s.counts = [2]int{p.requests, q.requests}
 		s.heal()
 		s.again()
 		time.Sleep(10 * time.Minute) // whatever is still under way lands now
@@ -219,7 +219,11 @@ func (s *scenario) play(t *testing.T) {
 // process makes an orchestrator; i is its place among the troubled ones, or
 // -1 for one to which nothing happens.
 func (s *scenario) process(name string, i int) *process {
-	p := &process{w: s.w, name: name, rng: rand.New(rand.NewPCG(s.seed, uint64(len(name))<<8|uint64(i+2)))}
+	seed := s.seed
+	if s.calm {
+		seed = 1
+	}
+	p := &process{w: s.w, name: name, rng: rand.New(rand.NewPCG(seed, uint64(len(name))<<8|uint64(i+2)))}
 	if i >= 0 {
 		p.rates, p.crash = s.rates, s.crash[i]
 	}

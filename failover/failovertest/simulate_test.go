@@ -34,3 +34,41 @@ func TestSimulate(t *testing.T) {
 		})
 	}
 }
+
+// Every crash point of every default plan: of one that completes, of one that
+// goes back, and of one that stops past the pivot.
+func TestCrashPoints(t *testing.T) {
+	depth := seeds(1, 2)
+	for _, c := range []struct {
+		kind   failover.Kind
+		broken string
+	}{
+		{failover.Failover, ""}, {failover.Failover, "restore"}, {failover.Failover, "start"}, {failover.Failover, "traffic"},
+		{failover.Switchover, ""}, {failover.Switchover, "check-position"}, {failover.Failback, ""},
+		{failover.Test, ""}, {failover.Test, "start"}, {failover.Test, "clean-up"},
+	} {
+		t.Run(string(c.kind)+" "+c.broken, func(t *testing.T) {
+			r := failovertest.CrashPoints(t, failovertest.Options{
+				NewStore: newStore, Plan: failovertest.DefaultPlan(t, c.kind), StopAtFirst: true,
+			}, c.broken, depth)
+			for _, v := range r.Violations {
+				t.Error(v.Explain())
+			}
+			if r.Seeds < 3*8*5 {
+				t.Errorf("only %d crash points", r.Seeds)
+			}
+			t.Log(r)
+		})
+	}
+}
+
+// A seed tells the same story every time, or a violation could not be studied.
+func TestSameSeedSameStory(t *testing.T) {
+	for seed := range uint64(40) {
+		o := failovertest.Options{NewStore: newStore, First: seed, Seeds: 1}
+		a, b := failovertest.Simulate(t, o), failovertest.Simulate(t, o)
+		if a.String() != b.String() {
+			t.Errorf("seed %d:\n%v\n%v", seed, a, b)
+		}
+	}
+}
