@@ -23,7 +23,8 @@ const maxUnreachable = 3
 // Copy brings every point of the source that is missing at the destination
 // there, newest first. It goes on past points that cannot be copied; the error
 // joins one error for each distinct key in Result.Failed. It stops early if
-// three points in a row fail because a store does not answer. A point that is
+// three points in a row fail because a store does not answer or refuses to
+// store anything. A point that is
 // forgotten at the source while it is being copied is passed over.
 //
 // The Result is valid with an error too. When ctx ends, Copy stops with its
@@ -102,13 +103,16 @@ func (r *run) all(ctx context.Context) error {
 			unreachable = 0
 			continue
 		}
-		if r.forgotten(ctx, m) {
+		_, err := r.From.Stat(ctx, m.Key)
+		if errors.Is(err, provider.ErrNotFound) {
+			// It is no point any more, and its objects may rightly be gone.
 			r.log.Info("point forgotten at the source while it was copied", "point", m.Key)
 			continue
 		}
 		r.pointDone(m, failures)
+		answers := err == nil
 		unreachable++
-		if slices.ContainsFunc(failures, isVerdict) {
+		if slices.ContainsFunc(failures, func(f Failure) bool { return isVerdict(f, answers) }) {
 			unreachable = 0
 		}
 		if unreachable == maxUnreachable {
@@ -131,9 +135,17 @@ func (r Result) errors() error {
 	return errors.Join(errs...)
 }
 
-// isVerdict reports whether a failure is about one object, so that others may well
-// succeed.
-func isVerdict(f Failure) bool {
+// errObjects marks that the objects of a point could not be learned. A source
+// that answers otherwise says thereby that the point is damaged, in words of
+// its own: it must not keep the points behind it from being copied.
+var errObjects = errors.New("list its objects")
+
+// isVerdict reports whether a failure is about one object, so that others may
+// well succeed. answers tells whether the source could be reached since.
+func isVerdict(f Failure, answers bool) bool {
+	if answers && errors.Is(f.Err, errObjects) {
+		return true
+	}
 	for _, verdict := range []error{ErrDamaged, ErrConflict, ErrLeaving, provider.ErrInvalidKey} {
 		if errors.Is(f.Err, verdict) {
 			return true
@@ -172,7 +184,7 @@ func (r *run) objects(ctx context.Context, m provider.Info) []Failure {
 	var f failures
 	for o, err := range r.Source.Objects(ctx, m.Key) {
 		if err != nil {
-			f.add(m.Key, m.Key, fmt.Errorf("list its objects: %w", atSource(err)))
+			f.add(m.Key, m.Key, fmt.Errorf("%w: %w", errObjects, atSource(err)))
 		}
 		if ctx.Err() != nil || f.any() {
 			break
@@ -211,13 +223,6 @@ func (f *failures) any() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.list) > 0
-}
-
-// forgotten reports whether the point is no point any more: its objects may
-// then rightly be gone.
-func (r *run) forgotten(ctx context.Context, m provider.Info) bool {
-	_, err := r.From.Stat(ctx, m.Key)
-	return errors.Is(err, provider.ErrNotFound)
 }
 
 // claim decides whether an object must be copied and, if so, counts it as
