@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -303,8 +304,8 @@ func (p *pipeline) writeIndex(ctx context.Context) error {
 	return nil
 }
 
-// close ends the workers and waits for all uploads. Nothing may be submitted
-// any more. The caller looks at failure.
+// close ends the workers, waits for all uploads and indexes them, also after
+// a failure. Nothing may be submitted any more. The caller looks at failure.
 func (p *pipeline) close(ctx context.Context) {
 	close(p.jobs)
 	p.workers.Wait()
@@ -318,10 +319,15 @@ func (p *pipeline) close(ctx context.Context) {
 		}
 	}
 	p.uploads.Wait()
-	if p.failure() == nil {
-		if err := p.writeIndex(ctx); err != nil {
-			p.fail(err)
-		}
+	if ctx.Err() != nil {
+		// Cancelled: spend a moment more, so that the next backup finds
+		// what this one has uploaded.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+	}
+	if err := p.writeIndex(ctx); err != nil {
+		p.fail(err)
 	}
 	p.zstd.Close()
 }
