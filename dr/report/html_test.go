@@ -2,12 +2,14 @@ package report
 
 import (
 	"fmt"
+	"html"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 func TestPageNeedsNothingElse(t *testing.T) {
@@ -31,6 +33,20 @@ func TestPageNeedsNothingElse(t *testing.T) {
 			} else if !strings.Contains(page, ` id="`+href[1][1:]+`"`) {
 				t.Errorf("%s links to %s, which it does not have", name, href[1])
 			}
+		}
+	}
+}
+
+func TestPageShowsEveryCharacter(t *testing.T) {
+	page := html.UnescapeString(string(mustPage(t, hostile())))
+	for i, r := range page {
+		if r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			t.Fatalf("%U at byte %d: %q", r, i, page[max(0, i-30):i+30])
+		}
+	}
+	for _, want := range []string{"‹U+202E›txt.exe", "‹U+0007›", "‹U+001B›[31mred", "שלום עולם مرحبا"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not show %q", want)
 		}
 	}
 }
@@ -80,6 +96,18 @@ func TestNotMeasuredIsNeverTicked(t *testing.T) {
 	want := map[string]int{"met=ok": 5, "missed=bad": 1, "not measured=open": 5, "no target=past": 1}
 	if fmt.Sprint(seen) != fmt.Sprint(want) {
 		t.Errorf("outcomes and their shapes: %v, want %v", seen, want)
+	}
+}
+
+func TestNothingLookedAtIsNotNoMismatch(t *testing.T) {
+	for _, c := range []struct {
+		bad, looked int64
+		mark        mark
+		text        string
+	}{{0, 0, openMark, "not checked"}, {0, 5, okMark, "none"}, {2, 5, badMark, "2"}} {
+		if got := mismatches(c.bad, c.looked); got.Mark != c.mark || got.Text != c.text {
+			t.Errorf("%d of %d: %q %q, want %q %q", c.bad, c.looked, got.Mark, got.Text, c.mark, c.text)
+		}
 	}
 }
 

@@ -221,6 +221,9 @@ func TestVerify(t *testing.T) {
 	if r, err := Verify(older, twin); !errors.Is(err, ErrRenderer) || r == nil {
 		t.Errorf("page of another renderer: %v, want ErrRenderer and the report", err)
 	}
+	if r, err := Verify(older, mustTwin(t, good())); !errors.Is(err, ErrMismatch) || r != nil {
+		t.Errorf("page of another renderer with the twin of another report: %v, want ErrMismatch", err)
+	}
 }
 
 // TestVerifyFindsEveryChange changes one byte at a time, all over both files.
