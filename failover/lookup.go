@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,7 +71,25 @@ func presentation(rr dns.RR) string {
 	case *dns.NS:
 		return strings.ToLower(rr.Ns)
 	case *dns.TXT:
-		return strings.Join(rr.Txt, "")
+		return unescape(strings.Join(rr.Txt, ""))
 	}
 	return strings.TrimSpace(strings.TrimPrefix(rr.String(), rr.Header().String()))
+}
+
+// unescape undoes the escapes of RFC 1035 section 5.1 (\X and \DDD), which the
+// dns package leaves in the text of TXT records.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:min(i+4, len(s))], 10, 8); err == nil && i+3 < len(s) {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }

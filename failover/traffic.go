@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,10 +79,33 @@ func NewTraffic(c TrafficConfig) (*Traffic, error) {
 		if len(values) == 0 || !validName(site) {
 			bad("Sites: %q has no values or no proper name", site)
 		}
-		sites[site] = slices.Sorted(slices.Values(values))
+		for _, v := range values {
+			canonical, err := canonicalValue(c.Type, v)
+			if err != nil {
+				bad("Sites: %s: %w", site, err)
+			}
+			sites[site] = append(sites[site], canonical)
+		}
+		slices.Sort(sites[site])
+		sites[site] = slices.Compact(sites[site])
 	}
 	c.Sites = sites
 	return &Traffic{c}, errors.Join(errs...)
+}
+
+// canonicalValue is a value in the form that provider.RecordSet asks for.
+func canonicalValue(typ, v string) (string, error) {
+	if typ == "CNAME" {
+		if v == "" || strings.ContainsAny(v, " \t") {
+			return "", fmt.Errorf("%q is no host name", v)
+		}
+		return strings.ToLower(strings.TrimSuffix(v, ".")) + ".", nil
+	}
+	a, err := netip.ParseAddr(v)
+	if err != nil || a.Zone() != "" || a.Is4() != (typ == "A") {
+		return "", fmt.Errorf("%q is no address for a record of type %s", v, typ)
+	}
+	return a.String(), nil
 }
 
 // mark is the content of the owner TXT.
@@ -174,6 +198,10 @@ func (t *Traffic) Do(ctx context.Context, c Call) (Evidence, error) { return t.s
 // Undo implements [Action]. If clients were never sent to To, it changes
 // nothing.
 func (t *Traffic) Undo(ctx context.Context, c Call) (Evidence, error) {
+	p, err := t.read(ctx)
+	if err == nil && p.set != nil && slices.Equal(p.set.Values, t.c.Sites[c.From]) && (p.txt == nil || p.mark.active == c.From) {
+		return p.evidence(), nil
+	}
 	return t.switchTo(ctx, c, c.From)
 }
 
