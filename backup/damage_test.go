@@ -107,7 +107,7 @@ func step(n int) int {
 	if long() {
 		return 1
 	}
-	return max(1, n/60)
+	return max(1, n/25)
 }
 
 func TestTruncatedAndMissingObjects(t *testing.T) {
