@@ -247,6 +247,8 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 	}
 }
 
+// FuzzParse has large seeds: run it with -fuzzminimizetime 5x, or it spends its
+// time making them small.
 func FuzzParse(f *testing.F) {
 	f.Add(mustTwin(f, sample()))
 	f.Add(mustTwin(f, bare()))
