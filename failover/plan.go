@@ -113,9 +113,10 @@ func (p Plan) Hash() string {
 }
 
 // Predicted is the sum of the predicted durations up to and including the
-// last verification, and whether every such step has one.
+// last verification, with the one Settle that a run waits before its pivot
+// (a test, before its clean-up), and whether every such step has one.
 func (p Plan) Predicted() (total time.Duration, complete bool) {
-	complete = true
+	total, complete = p.Settle, true
 	last := len(p.Steps) - 1
 	for last >= 0 && p.Steps[last].Role == RoleNotify {
 		last--
