@@ -78,7 +78,7 @@ func recordValue(addr string) string {
 
 // restorable finds the newest sound point at a site of every workload that
 // has a place there.
-func (p *Planner) restorable(ctx context.Context, site string) (*backup.Repository, map[string]backup.Point, error) {
+func (p *Planner) restorable(ctx context.Context, site, _ string) (*backup.Repository, map[string]backup.Point, error) {
 	repo, err := p.repository(ctx, site)
 	if err != nil {
 		return nil, nil, err
@@ -105,7 +105,7 @@ func (p *Planner) restorable(ctx context.Context, site string) (*backup.Reposito
 // are there, and has a point of everything that is to be restored.
 func (p *Planner) checkStandby(site string) failover.Action {
 	return failover.ActionFuncs{DoFunc: func(ctx context.Context, c failover.Call) (failover.Evidence, error) {
-		_, newest, err := p.restorable(ctx, site)
+		_, newest, err := p.restorable(ctx, site, c.Run)
 		ev := failover.Evidence{}
 		for name, point := range newest {
 			ev[name] = string(point.ID)
@@ -148,6 +148,13 @@ func (p *Planner) checkReversed(from, to string) failover.Action {
 // order of priority. scratch, if not empty, is where a test restores to. A
 // record for each workload lets a process that takes over skip what is done.
 func (p *Planner) restoreStep(site, scratch string) failover.Action {
+	return p.restoreWith(site, scratch, p.restorable)
+}
+
+// choose names the point of each workload that is to be restored at a site.
+type choose func(ctx context.Context, site, run string) (*backup.Repository, map[string]backup.Point, error)
+
+func (p *Planner) restoreWith(site, scratch string, which choose) failover.Action {
 	place := func(w Workload, run string) string {
 		if scratch != "" {
 			return below(scratch, run, w.Name)
@@ -179,7 +186,7 @@ func (p *Planner) restoreStep(site, scratch string) failover.Action {
 			return failover.Observation{Done: complete && len(ev) > 0, Evidence: ev}, nil
 		},
 		DoFunc: func(ctx context.Context, c failover.Call) (failover.Evidence, error) {
-			return p.restoreAllOf(ctx, c, site, place, scratch != "")
+			return p.restoreAllOf(ctx, c, site, which, place, scratch != "")
 		},
 	}
 }
@@ -206,12 +213,12 @@ func (p *Planner) restoredBy(ctx context.Context, run string) (map[string]restor
 	return out, err
 }
 
-func (p *Planner) restoreAllOf(ctx context.Context, c failover.Call, site string, place func(Workload, string) string, test bool) (failover.Evidence, error) {
+func (p *Planner) restoreAllOf(ctx context.Context, c failover.Call, site string, which choose, place func(Workload, string) string, test bool) (failover.Evidence, error) {
 	done, err := p.restoredBy(ctx, c.Run)
 	if err != nil {
 		return nil, err
 	}
-	repo, newest, err := p.restorable(ctx, site)
+	repo, chosen, err := which(ctx, site, c.Run)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +232,7 @@ func (p *Planner) restoreAllOf(ctx context.Context, c failover.Call, site string
 		}
 		r, ok := done[w.Name]
 		if !ok {
-			if r, err = p.restoreOne(ctx, c.Run, repo, w, newest[w.Name], location, test); err != nil {
+			if r, err = p.restoreOne(ctx, c.Run, repo, w, chosen[w.Name], location, test); err != nil {
 				return ev, err
 			}
 		}
@@ -247,12 +254,16 @@ func earlier(a, b time.Time) time.Time {
 
 func (p *Planner) restoreOne(ctx context.Context, run string, repo *backup.Repository, w Workload, point backup.Point, location string, test bool) (restored, error) {
 	began := time.Now()
-	w.Source = location
-	t, err := p.parts.Targets[w.Type](ctx, w)
+	t, err := p.target(ctx, w, location)
 	if err != nil {
-		return restored{}, fmt.Errorf("open target %s: %w", w.Name, err)
+		return restored{}, err
 	}
 	d := backup.Destination{Location: location}
+	if aside := p.parts.SetAside[w.Type]; aside != nil {
+		if err := aside(ctx, d); err != nil {
+			return restored{}, fmt.Errorf("set aside what is at %s: %w", location, err)
+		}
+	}
 	if err := repo.Restore(ctx, point.ID, t, d, backup.RestoreOptions{}); err != nil {
 		return restored{}, fmt.Errorf("restore %s: %w", w.Name, err)
 	}
@@ -354,7 +365,7 @@ func (p *Planner) quiesceStep(site string, fence failover.Action) failover.Actio
 // finalSync brings the last points over and restores them. Its position is
 // made of the points that were restored.
 func (p *Planner) finalSync(from, to string) failover.Action {
-	restore := p.restoreStep(to, "")
+	restore := p.restoreWith(to, "", p.lastOfRun)
 	position := func(ctx context.Context, c failover.Call, ev failover.Evidence) error {
 		text, _, err := p.lastPoints(ctx, to, c.Run)
 		ev[failover.EvidencePosition] = text
@@ -399,6 +410,23 @@ func (p *Planner) taggedPoints(ctx context.Context, site, run string) (map[strin
 		}
 	}
 	return out, nil
+}
+
+// lastOfRun chooses the points that a quiesced site made for a run: whatever
+// else is there, only they are its last state.
+func (p *Planner) lastOfRun(ctx context.Context, site, run string) (*backup.Repository, map[string]backup.Point, error) {
+	repo, err := p.repository(ctx, site)
+	if err != nil {
+		return nil, nil, err
+	}
+	points, err := p.taggedPoints(ctx, site, run)
+	var errs []error
+	for _, w := range p.config.Workloads {
+		if _, ok := points[w.Name]; !ok && homeOf(w, site) != "" && homeOf(w, otherSite(site)) != "" {
+			errs = append(errs, fmt.Errorf("%w: of %s for run %s at %s", ErrNoPoint, w.Name, run, site))
+		}
+	}
+	return repo, points, errors.Join(append(errs, err)...)
 }
 
 // lastPoints writes the points of a run at a site in one line, and says

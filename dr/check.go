@@ -34,7 +34,7 @@ func (p *Planner) Check(ctx context.Context) error {
 	p.checkKeys(ctx, &f)
 	p.checkRepositories(ctx, &f)
 	for i, w := range p.config.Workloads {
-		if _, err := p.target(ctx, w, PrimarySite); err != nil {
+		if _, err := p.target(ctx, w, w.Source); err != nil {
 			f.add(at("targets", i)+".source", oneLine(err), "make it reachable for this process")
 		}
 	}

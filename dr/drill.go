@@ -73,9 +73,9 @@ func (p *Planner) prove(ctx context.Context, w Workload, repo *backup.Repository
 			err = errors.Join(err, e)
 		}()
 	}
-	t, err := p.parts.Targets[w.Type](ctx, w)
+	t, err := p.target(ctx, w, d.Location)
 	if err != nil {
-		return fmt.Errorf("open target: %w", err)
+		return err
 	}
 	began := time.Now()
 	if err := repo.Restore(ctx, point.ID, t, d, backup.RestoreOptions{}); err != nil {
@@ -154,7 +154,7 @@ func (p *Planner) Restore(ctx context.Context, site, workload string, id backup.
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("restore %s: %w", workload, err)
 	}
-	t, err := p.target(ctx, w, site)
+	t, err := p.target(ctx, w, d.Location)
 	if err != nil {
 		return backup.Point{}, err
 	}

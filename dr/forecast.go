@@ -222,7 +222,8 @@ func (p *Planner) violations(w *world, forecasts []Forecast) []Violation {
 }
 
 func whyNot(w *world) string {
-	if err := w.sites[otherSite(w.active)].err; err != nil {
+	if s := w.sites[otherSite(w.active)]; s.err != nil && !s.absent {
+		err := s.err
 		return fmt.Sprintf(" (%v)", err)
 	}
 	return ""

@@ -26,6 +26,12 @@ type Parts struct {
 	// nothing about the data.
 	Checkers map[string]Checker
 
+	// SetAside empties a place before a failover restores to it, by the type
+	// of the workload: it moves away what is there, and deletes nothing. It
+	// is called before every attempt. Without one, restoring to a place that
+	// is not empty does what the target does then.
+	SetAside map[string]func(ctx context.Context, d backup.Destination) error
+
 	// DNS opens the zone of Config.DNS.
 	DNS func(ctx context.Context, d DNS) (provider.DNSProvider, error)
 

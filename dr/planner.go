@@ -162,9 +162,9 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 	}
 }
 
-// target opens a workload as it lives at a site.
-func (p *Planner) target(ctx context.Context, w Workload, site string) (backup.Target, error) {
-	w.Source = homeOf(w, site)
+// target opens a workload as it lives at a place.
+func (p *Planner) target(ctx context.Context, w Workload, place string) (backup.Target, error) {
+	w.Source = place
 	t, err := p.parts.Targets[w.Type](ctx, w)
 	if err != nil {
 		return nil, fmt.Errorf("open target %s: %w", w.Name, err)

@@ -16,7 +16,6 @@ const (
 	pollMost     = time.Minute     // longest wait before a schedule is looked at again
 	replicateGap = 5 * time.Minute // replication without a new point, to catch up after a failure
 	retentionGap = time.Hour
-	objectiveGap = time.Minute
 	retryServe   = 30 * time.Second // after something could not be read at all
 )
 
@@ -45,13 +44,26 @@ func (p *Planner) Serve(ctx context.Context) error {
 	}
 	wg.Go(func() { s.replication(ctx) })
 	wg.Go(func() { s.every(ctx, retentionGap, s.retention) })
-	wg.Go(func() { s.every(ctx, objectiveGap, s.objectives) })
-	if p.config.Drill.Every > 0 {
-		wg.Go(func() { s.every(ctx, pollMost, s.drills) })
+	wg.Go(func() { s.every(ctx, p.lookGap(), s.objectives) })
+	if every := p.config.Drill.Every.Std(); every > 0 {
+		wg.Go(func() { s.every(ctx, max(pollMost, min(every/10, time.Hour)), s.drills) })
 	}
 	wg.Go(func() { s.watch(ctx) })
 	wg.Wait()
 	return nil
+}
+
+// lookGap is how often objectives are looked at: a third of the tightest RPO,
+// so that a missed one is noticed soon, but not more than once a minute, for
+// each look lists every point.
+func (p *Planner) lookGap() time.Duration {
+	gap := 15 * time.Minute
+	for _, w := range p.config.Workloads {
+		if rpo := p.config.ObjectivesOf(w).RPO.Std(); rpo > 0 {
+			gap = min(gap, rpo/3)
+		}
+	}
+	return max(gap, pollMost)
 }
 
 // begin creates the repository if the first plan says so, and reports false
@@ -124,8 +136,15 @@ func (s *server) backups(ctx context.Context, w Workload) {
 	}
 }
 
-// backupIfDue returns how long to wait before looking again.
+// backupIfDue returns how long to wait before looking again. While this
+// process' own memory says that nothing is due, it asks nobody.
 func (s *server) backupIfDue(ctx context.Context, w Workload, sched schedule, own *history) time.Duration {
+	if !own.success.IsZero() {
+		now := time.Now()
+		if at, _ := sched.dueAt(*own, now); at.After(now) {
+			return min(at.Sub(now), pollMost)
+		}
+	}
 	world, err := s.p.read(ctx)
 	if err != nil {
 		return retryServe
@@ -146,11 +165,13 @@ func (s *server) backupIfDue(ctx context.Context, w Workload, sched schedule, ow
 	}
 	due, reason := sched.dueAt(h, world.now)
 	if due.After(world.now) {
+		own.success = h.success // another process made it
 		return min(due.Sub(world.now), pollMost)
 	}
 	s.p.log.Info("backup due", "target", w.Name, "since", due, "reason", reason)
 	own.attempt = time.Now().UTC()
-	if _, err := s.p.backUp(ctx, w, world.active, nil); err != nil {
+	point, err := s.p.backUp(ctx, w, world.active, nil)
+	if err != nil {
 		own.failures++
 		if own.failures == alertAfter && ctx.Err() == nil {
 			s.p.tell(ctx, notify.Message{
@@ -162,7 +183,7 @@ func (s *server) backupIfDue(ctx context.Context, w Workload, sched schedule, ow
 	if own.failures >= alertAfter {
 		s.p.tell(ctx, notify.Message{Title: "backup of " + w.Name + " works again", Severity: notify.Info, Key: "backup/" + w.Name})
 	}
-	own.failures = 0
+	own.success, own.failures = point.Time, 0
 	select {
 	case s.arrived <- struct{}{}:
 	default: // a replication is due already

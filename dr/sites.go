@@ -133,7 +133,7 @@ func (p *Planner) repository(ctx context.Context, site string) (*backup.Reposito
 	}
 	r, err := backup.Open(ctx, p.repositoryConfig(store, keys))
 	if err != nil {
-		return nil, fmt.Errorf("open repository at %s: %w", site, err)
+		return nil, fmt.Errorf("%s: %w", site, err)
 	}
 	return r, nil
 }

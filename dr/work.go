@@ -66,7 +66,7 @@ func (p *Planner) backUp(ctx context.Context, w Workload, site string, tags map[
 }
 
 func (p *Planner) backUpNow(ctx context.Context, w Workload, site string, tags map[string]string) (backup.Point, error) {
-	t, err := p.target(ctx, w, site)
+	t, err := p.target(ctx, w, homeOf(w, site))
 	if err != nil {
 		return backup.Point{}, err
 	}
