@@ -167,7 +167,7 @@ func (c *check) run(ctx context.Context, cl clause) (Result, []string) {
 		store: c.store, second: c.second, retainFor: c.retainFor,
 		prefix: c.prefix + cl.ID[len("blob/"):] + "/",
 	}
-	r.Err = cl.check(ctx, p)
+	r.Err = calling(ctx, cl, p)
 	_, unsupported := errors.AsType[*unsupportedError](r.Err)
 	switch {
 	case r.Err == nil:
@@ -180,6 +180,17 @@ func (c *check) run(ctx context.Context, cl clause) (Result, []string) {
 		r.Outcome = Fail
 	}
 	return r, p.clean(ctx)
+}
+
+// calling checks a clause. A panic fails it: an iterator that goes on after a
+// break panics in its own goroutine, which is this one.
+func calling(ctx context.Context, cl clause, p *probe) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return cl.check(ctx, p)
 }
 
 // unsupportedError is what a clause returns if the store declined as the

@@ -34,7 +34,7 @@ func upTo(content []byte, end int, p []byte, off int64) (int, error) {
 	return bytes.NewReader(content[:end]).ReadAt(p, off)
 }
 
-const oddSize = 3 << 20
+const oddSize = 1 << 20
 
 func bodyUnseen(ctx context.Context, p *probe) error {
 	old, young := noise(7, oddSize), noise(8, oddSize)

@@ -180,7 +180,7 @@ func newStart(n int) *start { return &start{missing: n, all: make(chan struct{})
 func (s *start) arrive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.missing--; s.missing == 0 {
+	if s.missing--; s.missing == 0 { // later ones find it closed
 		close(s.all)
 	}
 }
@@ -227,15 +227,28 @@ func deleteVersionRace(ctx context.Context, p *probe) error {
 		if err != nil {
 			return err
 		}
-		line := newStart(1)
+		// In even rounds the delete comes while the put reads its body, in odd
+		// rounds the put comes a moment after the delete has begun.
+		line := newStart(2)
 		var putErr, deleteErr error
 		var wg sync.WaitGroup
-		wg.Go(func() {
+		put := func() {
 			_, putErr = p.store.Put(ctx, p.key("x"), line.body([]byte("new")), provider.PutOptions{IfMatch: old.Version})
-		})
-		wg.Go(func() {
+		}
+		remove := func() {
+			defer line.arrive()
 			deleteErr = p.second.Delete(ctx, p.key("x"), provider.DeleteOptions{Version: old.Version})
-		})
+		}
+		if round%2 == 1 {
+			line.arrive()
+			wg.Go(remove)
+			time.Sleep(300 * time.Microsecond)
+			wg.Go(put)
+		} else {
+			wg.Go(put)
+			time.Sleep(300 * time.Microsecond)
+			wg.Go(remove)
+		}
 		wg.Wait()
 		switch {
 		case putErr == nil && deleteErr == nil:

@@ -189,7 +189,7 @@ func getVersion(ctx context.Context, p *probe) error {
 }
 
 func getOpenReader(ctx context.Context, p *probe) error {
-	old, young := string(noise(3, 3<<20)), string(noise(4, 3<<20))
+	old, young := string(noise(3, 2<<20)), string(noise(4, 2<<20))
 	for _, c := range []struct {
 		name   string
 		change func() error
@@ -239,6 +239,9 @@ func getParallel(ctx context.Context, p *probe) error {
 	for off := 0; off < size; off += part {
 		g.Go(func() error {
 			b, _, err := read(gctx, p.store, p.key("x"), provider.GetOptions{Offset: int64(off), Length: part, Version: info.Version})
+			if err == nil && len(b) != min(part, size-off) {
+				err = fmt.Errorf("at offset %d: got %d bytes, want %d", off, len(b), min(part, size-off))
+			}
 			copy(got[off:], b)
 			return err
 		})
