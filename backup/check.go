@@ -211,10 +211,10 @@ func (c *checker) pack(ctx context.Context, info provider.Info, buf []byte, ids 
 		return buf, nil
 	}
 	if int64(cap(buf)) < info.Size {
-		buf = make([]byte, info.Size, max(info.Size, int64(c.r.c.PackSize+packSlack)))
+		buf = make([]byte, info.Size, max(info.Size, int64(c.r.c.PackSize)))
 	}
 	b := buf[:info.Size]
-	if err := readInto(ctx, c.r.c.Store, info.Key, b); isDamage(err) {
+	if err := readFull(ctx, c.r.c.Store, info.Key, 0, b); isDamage(err) {
 		c.problem(info.Key, err.Error())
 		if n, ok := c.r.index.packBySum(sum); ok {
 			c.mu.Lock()
@@ -276,12 +276,6 @@ func (c *checker) frames(ctx context.Context, key string, rec packRecord, n uint
 		}
 	}
 	return nil
-}
-
-func readInto(ctx context.Context, s provider.BlobStore, key string, b []byte) error {
-	got, err := readRange(ctx, s, key, 0, int64(len(b)))
-	copy(b, got)
-	return err
 }
 
 // points walks every point and finds out which of the problems harm it.

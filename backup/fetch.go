@@ -107,21 +107,26 @@ func (c *blockCache) fetch(ctx context.Context, k blockKey, p packInfo) ([]byte,
 
 // readRange reads exactly n bytes of an object from off.
 func readRange(ctx context.Context, s provider.BlobStore, key string, off, n int64) ([]byte, error) {
-	rc, _, err := s.Get(ctx, key, provider.GetOptions{Offset: off, Length: n})
+	b := make([]byte, n)
+	return b, readFull(ctx, s, key, off, b)
+}
+
+// readFull fills b with the bytes of an object from off.
+func readFull(ctx context.Context, s provider.BlobStore, key string, off int64, b []byte) error {
+	rc, _, err := s.Get(ctx, key, provider.GetOptions{Offset: off, Length: int64(len(b))})
 	if errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrRange) || errors.Is(err, provider.ErrCorrupt) {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, key, err)
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, key, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
+		return fmt.Errorf("get %s: %w", key, err)
 	}
 	defer rc.Close()
-	b := make([]byte, n)
 	if _, err := io.ReadFull(rc, b); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, provider.ErrCorrupt) {
-		return nil, fmt.Errorf("%w: %s: read %d bytes at %d: %w", ErrDamaged, key, n, off, err)
+		return fmt.Errorf("%w: %s: read %d bytes at %d: %w", ErrDamaged, key, len(b), off, err)
 	} else if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
+		return fmt.Errorf("get %s: %w", key, err)
 	}
-	return b, nil
+	return nil
 }
 
 // chunk reads and verifies a chunk, from any of the packs that hold it.

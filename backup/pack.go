@@ -28,7 +28,8 @@ type packEntry struct {
 const (
 	maxPack        = 1 << 30
 	maxPackEntries = 16 << 10
-	packSlack      = maxFrame + maxPackEntries*48 + 64<<10 // what comes on top of PackSize at most
+	maxDirEntry    = 32 + 3*4 // encoded
+	packSlack      = 8 << 10  // for what a pack has beside header, frames and entries
 )
 
 // packRecord describes a stored pack in an index.
@@ -62,6 +63,13 @@ func newPackBuilder(k *keys, secret, enc []byte, session, writer, kind string, b
 		header: h, head: len(head), buf: append(buf[:0], head...),
 		aead: newAEAD(derive(secret, h.Salt, kind+" frames")),
 	}, nil
+}
+
+// fits reports whether there is room for a further frame and its entry, so
+// that the buffer, which others are writing to, never has to move.
+func (p *packBuilder) fits(frame int) bool {
+	n := len(p.entries) + 1
+	return n <= maxPackEntries && len(p.buf)+frame+n*maxDirEntry+packSlack <= cap(p.buf)
 }
 
 // reserve makes room for a frame and returns it, to be filled by sealing

@@ -76,7 +76,7 @@ type packer struct {
 const (
 	smallBuffer = 64<<10 + 1
 	largeBuffer = maxData + 1
-	metaTarget  = 4 << 20 // metadata packs are small, so that listing fetches little
+	metaTarget  = 2 << 20 // metadata packs are small, so that listing fetches little
 
 	packsPerIndex = 32 // an interrupted backup loses at most so many packs of progress
 )
@@ -89,7 +89,7 @@ func newPipeline(ctx context.Context, r *Repository, session PointID) (*pipeline
 	w := r.c.Workers
 	p := &pipeline{
 		r: r, session: session, secret: secret, encaps: encaps, zstd: newEncoder(w),
-		jobs: make(chan job, 2*w), small: make(chan []byte, 16*w), large: make(chan []byte, 3*w+1),
+		jobs: make(chan job, 2*w), small: make(chan []byte, 16*w), large: make(chan []byte, 2*w+1),
 		claims: map[chunkID]bool{}, used: map[uint32]bool{}, failed: make(chan struct{}),
 		data: packer{kind: kindData, target: r.c.PackSize, free: make(chan []byte, r.c.Uploads+1)},
 		meta: packer{kind: kindMeta, target: min(r.c.PackSize, metaTarget), free: make(chan []byte, 2)},
@@ -234,11 +234,11 @@ func (p *pipeline) reuse(id chunkID) bool {
 func (p *pipeline) reserve(ctx context.Context, k *packer, r ref, n int) (*packBuilder, []byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.cur != nil && (len(k.cur.buf)+n > k.target || len(k.cur.entries) == maxPackEntries) {
+	if k.cur != nil && !k.cur.fits(n) {
 		p.upload(ctx, k)
 	}
 	if k.cur == nil {
-		buf, err := p.take(ctx, k.free, k.target+packSlack+2*len(p.r.keys.encoded))
+		buf, err := p.take(ctx, k.free, max(k.target, maxFrame+packSlack+2*len(p.r.keys.encoded)))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
@@ -35,7 +36,8 @@ type entry struct {
 
 	reuse *backup.Item // the parent's item, if the file is unchanged
 
-	ready chan struct{} // not nil for a file being read ahead; closed when data or dataErr is set
+	ready chan struct{}        // not nil for a file being read ahead; closed when data or dataErr is set
+	buf   *[smallFile + 1]byte // of which data is the beginning
 	data  []byte
 	err2  error
 	large bool // it turned out to be
@@ -199,6 +201,17 @@ func (w *walker) prepare(e *entry) {
 	}
 }
 
+// buffers are those of files read ahead.
+var buffers = sync.Pool{New: func() any { return new([smallFile + 1]byte) }}
+
+// release gives the buffer back.
+func (e *entry) release() {
+	if e.buf != nil {
+		buffers.Put(e.buf)
+		e.buf, e.data = nil, nil
+	}
+}
+
 func (e *entry) wait() {
 	if e.ready != nil {
 		<-e.ready
@@ -208,6 +221,7 @@ func (e *entry) wait() {
 // add gives an entry to the session.
 func (t *Target) add(ctx context.Context, s *backup.Session, e *entry) error {
 	e.wait()
+	defer e.release()
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist) || errors.Is(e.err2, fs.ErrNotExist):
 		return nil // deleted since it was found
@@ -250,7 +264,10 @@ func (e *entry) readSmall() {
 			e.err2 = err
 			return
 		}
-		buf := make([]byte, max(e.fi.Size()+1, 512))
+		if e.buf == nil {
+			e.buf = buffers.Get().(*[smallFile + 1]byte)
+		}
+		buf := e.buf[:min(e.fi.Size()+1, smallFile+1)]
 		n, err := io.ReadFull(f, buf)
 		same, serr := stable(f, e, int64(n))
 		f.Close()
