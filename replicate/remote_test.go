@@ -101,6 +101,30 @@ func TestRemoteStaysWithItsVersion(t *testing.T) {
 	}
 }
 
+// unversioned delivers what is there now, whatever version is asked for.
+type unversioned struct{ provider.BlobStore }
+
+func (u unversioned) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	o.Version = ""
+	return u.BlobStore.Get(ctx, key, o)
+}
+
+func TestRemoteDoesNotRelyOnTheStoreForThat(t *testing.T) {
+	m := providertest.NewMemory()
+	info, err := m.Put(t.Context(), "k", provider.Bytes([]byte("aaaaaaaaaa")), provider.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Put(t.Context(), "k", provider.Bytes([]byte("bbbbbbbbbb")), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b := openRemote(t.Context(), unversioned{m}, nil, info)
+	defer b.Close()
+	if _, err := b.ReadAt(make([]byte, 5), 0); !errors.Is(err, provider.ErrCorrupt) {
+		t.Errorf("read of another version: %v", err)
+	}
+}
+
 // endless stands for a store with an object that is never in memory.
 type endless struct {
 	provider.BlobStore

@@ -133,6 +133,26 @@ func TestCountingRules(t *testing.T) {
 	}
 }
 
+// The week that holds the first of January is one week, named by ISO 8601.
+func TestWeekOverNewYear(t *testing.T) {
+	var points []retention.Point
+	for i, d := range []int{29, 30, 32, 35, 36} { // of December 2025: Monday the 29th is in 2026-W01, the 36th is Monday
+		m := time.Date(2025, 12, d, 12, 0, 0, 0, time.UTC)
+		points = append(points, retention.Point{ID: fmt.Sprint(i), Time: m, Stored: m})
+	}
+	points = append(points, retention.Point{ID: "sunday", Time: time.Date(2025, 12, 28, 12, 0, 0, 0, time.UTC)})
+	got := map[string]string{}
+	for _, d := range apply(t, points, retention.Policy{Weekly: 3}) {
+		got[d.Point.ID] = d.Reasons[0]
+	}
+	want := map[string]string{
+		"4": "weekly 2026-W02", "3": "weekly 2026-W01", "2": "no rule keeps it", "1": "no rule keeps it", "0": "no rule keeps it", "sunday": "weekly 2025-W52",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestMaxAge(t *testing.T) {
 	p := retention.Policy{KeepLast: 100, Yearly: 10, KeepTags: []string{"t"}, MaxAge: retention.Days90}
 	tagged, pinned, proven, provenEarlier, lateArrival := at(100*day), at(200*day), at(300*day), at(400*day), at(500*day)
