@@ -160,12 +160,10 @@ func (c *checker) packs(ctx context.Context) error {
 		if ok && size == p.size {
 			continue
 		}
-		text := fmt.Sprintf("has %d bytes, not %d", size, p.size)
-		if !ok {
-			text = "is missing"
-		}
 		c.badPacks[uint32(n)] = true
-		c.problem(p.key(), text)
+		if ok {
+			c.problem(p.key(), fmt.Sprintf("has %d bytes, not %d", size, p.size))
+		} // a missing one is a problem if a point needs it
 	}
 	_, err := c.r.unindexed(ctx, func(info provider.Info, err error) { c.problem(info.Key, err.Error()) })
 	return err
@@ -306,7 +304,11 @@ func (c *checker) points(ctx context.Context) error {
 		}
 		slices.Sort(keys)
 		for _, k := range c.blame(m, slices.Compact(keys)) {
-			p := c.problem(k, "is damaged")
+			text := "is damaged"
+			if _, _, pack := parsePackKey(k); pack && !c.stored[k] {
+				text = "is missing"
+			}
+			p := c.problem(k, text)
 			p.Points = append(p.Points, m.point.ID)
 			p.Repairable = false
 		}

@@ -246,6 +246,13 @@ func (x *index) lose(sum [32]byte) {
 	}
 }
 
+// setLost tells for the pack with a number whether it is gone.
+func (x *index) setLost(n int, lost bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.packs[n].lost = lost
+}
+
 // all returns every pack, by its number.
 func (x *index) all() []packInfo {
 	x.mu.RLock()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 	"strings"
@@ -197,6 +198,33 @@ func (r *Repository) unindexed(ctx context.Context, damaged func(provider.Info, 
 	return out, nil
 }
 
+// present compares the indexes with the packs in the store, so that no new
+// point relies on a pack that is gone: one that was lost, or that was never
+// copied to a replica of some of the points. A credential that may not list
+// packs has to trust the indexes.
+func (r *Repository) present(ctx context.Context) error {
+	known := r.index.all() // all of them were in the store before this
+	sizes := make(map[[32]byte]int64, len(known))
+	for info, err := range r.packs(ctx) {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, sum, ok := parsePackKey(info.Key); ok {
+			sizes[sum] = info.Size
+		}
+	}
+	for n, p := range known {
+		size, ok := sizes[p.sum]
+		if lost := !ok || size != p.size; lost != p.lost {
+			r.index.setLost(n, lost)
+		}
+	}
+	return nil
+}
+
 // packs lists the packs in the store.
 func (r *Repository) packs(ctx context.Context) iter.Seq2[provider.Info, error] {
 	return func(yield func(provider.Info, error) bool) {
@@ -277,6 +305,7 @@ func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
 // Together with [Repository.Objects] it is what replication needs.
 func (r *Repository) Manifests(ctx context.Context) iter.Seq2[provider.Info, error] {
 	return func(yield func(provider.Info, error) bool) {
+		r.verified.Store(false)
 		for info, err := range r.c.Store.List(ctx, pointPrefix, provider.ListOptions{}) {
 			if err != nil {
 				yield(provider.Info{}, fmt.Errorf("list points: %w", err))
@@ -348,6 +377,12 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 	}
 	if err := r.load(ctx); err != nil {
 		return nil, err
+	}
+	if !r.verified.Load() { // once for each listing of the manifests
+		if err := r.present(ctx); err != nil {
+			return nil, err
+		}
+		r.verified.Store(true)
 	}
 	sums, err := r.needs(ctx, m)
 	if err != nil {

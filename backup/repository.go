@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -28,8 +29,10 @@ type Repository struct {
 	ids     sync.Pool
 	secrets sync.Map // sessions' secrets by their encapsulation
 
-	loading  sync.Mutex // one at a time looks for indexes
-	searched bool       // packs without an index have been looked for
+	loading  sync.Mutex  // one at a time looks for indexes
+	verified atomic.Bool // the presence of packs, for Objects
+
+	searched bool // packs without an index have been looked for
 	bad      map[string]error
 }
 
@@ -182,6 +185,9 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 		return Point{}, err
 	}
 	if err := r.load(ctx); err != nil {
+		return Point{}, err
+	}
+	if err := r.present(ctx); err != nil {
 		return Point{}, err
 	}
 	mode, parent, err := r.parent(ctx, name, t.Kind(), o.Mode)
