@@ -22,7 +22,7 @@ func TestSentryAndSelfFence(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var stopped time.Time
+			var stopped time.Time // read after synctest.Wait
 			ended := make(chan error, 1)
 			go func() {
 				ended <- Sentry(t.Context(), SentryConfig{Store: view, Service: "shop", Site: "east", Patience: 20 * time.Second,
@@ -40,6 +40,7 @@ func TestSentryAndSelfFence(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(20 * time.Second)
+			synctest.Wait()
 			if !stopped.IsZero() {
 				t.Fatal("the site in charge stopped")
 			}
@@ -60,6 +61,7 @@ func TestSentryAndSelfFence(t *testing.T) {
 			if err != nil || !fe.Confirmed {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 			if stopped.IsZero() {
 				t.Fatal("fence confirmed while the primary goes on")
 			}

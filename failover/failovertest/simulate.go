@@ -210,6 +210,7 @@ func (s *scenario) play(t *testing.T) {
 			<-done
 		}
 		s.counts = [2]int{p.requests, q.requests}
+		s.requests = p.requests + q.requests
 		s.heal()
 		s.again()
 		time.Sleep(10 * time.Minute) // whatever is still under way lands now
@@ -245,7 +246,6 @@ func (s *scenario) work(p *process, done chan<- struct{}, f func(context.Context
 			break
 		}
 	}
-	s.requests += p.requests
 	done <- struct{}{}
 }
 

@@ -1,0 +1,5 @@
+//go:build race
+
+package failovertest_test
+
+const raceDetector = true
