@@ -333,4 +333,6 @@ type (
 	providertestFault = providertest.Fault
 )
 
+var checkAll = backup.CheckOptions{ReadData: true}
+
 var errAway = errors.New("no route to host")
