@@ -205,7 +205,7 @@ func puts(f *providertest.Faulty) []string {
 	return stored
 }
 
-// biggest returns an object that only some points need, neither empty nor tiny.
+// needed returns an object, neither empty nor tiny, that a point needs.
 func needed(t testing.TB, s provider.BlobStore, by string) provider.Info {
 	t.Helper()
 	for o, err := range (source{s}).Objects(t.Context(), by) {

@@ -202,13 +202,11 @@ func TestMailPermanentRefusal(t *testing.T) {
 func TestMailCancelled(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	s := (&smtpServer{t: t, cert: a.cert, hang: "MAIL"}).start()
+	s := (&smtpServer{t: t, cert: a.cert, hang: "MAIL", hung: make(chan struct{})}).start()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.notifier(a, func(c *notify.SMTP) { c.Timeout = time.Hour }).Notify(ctx, message) }()
-	for s.seen("MAIL") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	<-s.hung
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -71,6 +71,7 @@ type smtpServer struct {
 	answers  map[string]string // instead of success, by verb; used up if it ends in " once"
 	hangUp   string            // closes the connection when this verb comes
 	hang     string            // says nothing more when this verb comes
+	hung     chan struct{}     // closed when it has come
 
 	port int
 	mu   sync.Mutex
@@ -134,6 +135,7 @@ func (s *smtpServer) serve(conn net.Conn, secure bool) {
 		case hangUp:
 			return
 		case hang:
+			close(s.hung)
 			_, _ = bufio.NewReader(conn).ReadByte() // until the client goes
 			return
 		case answer != "":

@@ -13,15 +13,16 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limiter is a rate shared by any number of readers. The zero value does not
-// exist: use [New]. A nil Limiter is no limit.
+// Limiter is a rate shared by any number of readers; make one with [New]. A nil
+// *Limiter is no limit.
 type Limiter struct {
 	bucket *rate.Limiter
 }
 
-// burst is how much of a second may pass at once. It is also the most that a
-// reader reads before it waits, so a new rate is felt after about so long.
-const burst = 10 // parts of a second
+// burst divides a second: what one part of it allows may pass at once. It is
+// also the most that a reader reads before it waits, so a new rate is felt
+// after about so long.
+const burst = 10
 
 // New returns a Limiter of so many bytes per second; 0 or less is no limit.
 func New(bytesPerSecond int64) *Limiter {
