@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
@@ -40,7 +39,7 @@ func (r restoration) Do(ctx context.Context, _ failover.Call) (failover.Evidence
 	_, stop := r.wait("restore at " + r.site)
 	defer stop()
 	// What a crashed attempt left is begun again.
-	if err := os.RemoveAll(r.into); err != nil {
+	if err := removeTree(r.into); err != nil {
 		return nil, err
 	}
 	repo, err := r.openRepository(ctx, r.site)
@@ -75,7 +74,7 @@ func (r restoration) Do(ctx context.Context, _ failover.Call) (failover.Evidence
 
 // Undo removes what was restored.
 func (r restoration) Undo(context.Context, failover.Call) (failover.Evidence, error) {
-	return nil, errors.Join(os.RemoveAll(r.into), os.RemoveAll(r.receipt()))
+	return nil, errors.Join(removeTree(r.into), removeTree(r.receipt()))
 }
 
 // position says how far restored data go: their position in one word, and how
@@ -99,37 +98,35 @@ func ledgerPosition(n int, sum string) string { return fmt.Sprintf("%d:%s", n, s
 // has accepted, stops, and says where.
 type quiesce struct {
 	site
-	tree string // the directory it serves, if it serves one
+	data string // the directory it serves
 }
 
 func (q quiesce) Observe(ctx context.Context, c failover.Call) (failover.Observation, error) {
-	ch, err := readCharge(ctx, q.witness, q.charge)
-	if err != nil || ch.Site == q.name {
-		return failover.Observation{}, err
+	st, err := q.status(ctx)
+	if err != nil || !st.Sealed {
+		return failover.Observation{}, nil // it has not said that it stopped
 	}
 	ev, err := q.Do(ctx, c)
-	return failover.Observation{Done: err == nil, Evidence: ev}, nil
+	return failover.Observation{Done: err == nil, Evidence: ev}, err
 }
 
-func (q quiesce) Do(ctx context.Context, c failover.Call) (failover.Evidence, error) {
-	ch, err := passCharge(ctx, q.witness, q.charge, "", c.Epoch, q.orNobody)
-	if err != nil {
-		return nil, err
-	}
+// Do waits until the service has read in the lease record that it is not in
+// charge any more, and has finished what it was at.
+func (q quiesce) Do(ctx context.Context, _ failover.Call) (failover.Evidence, error) {
 	st, err := q.await(ctx, func(st status) bool { return st.Sealed })
 	if err != nil {
 		return nil, err
 	}
 	position := ledgerPosition(st.Records, st.Sum)
-	if q.tree != "" {
-		if position, err = treePosition(q.tree); err != nil {
+	if q.tree {
+		if position, err = treePosition(q.data); err != nil {
 			return nil, err
 		}
 	}
 	return failover.Evidence{
 		failover.EvidenceConfirmed: "true", failover.EvidencePosition: position,
-		"method": "epoch raised at the witness, the service says that it has stopped",
-		"detail": fmt.Sprintf("%v; %s stopped at %d", ch, q.name, st.Records),
+		"method": "lease record changed at the witness, the service says that it has stopped",
+		"detail": fmt.Sprintf("%s stopped at %d: %s", q.name, st.Records, st.Why),
 	}, nil
 }
 

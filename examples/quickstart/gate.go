@@ -8,19 +8,22 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failover"
 	"github.com/holdfast-go/holdfast/provider"
 )
 
 var errFenced = errors.New("fenced")
 
-// A gate decides whether its service may accept writes. It opens when the
-// witness confirms that the site is in charge under the service's own epoch,
-// stays open for one lease counted from before it asked, and closes by itself:
-// a service that cannot reach the witness fences itself.
+// A gate decides, for every single write, whether its service may accept it. It
+// opens when the lease record at the witness says that the site is in charge
+// since exactly the epoch the service was started for, stays open for
+// serviceConfig.Patience counted from before it asked, and closes by itself: a
+// service that cannot reach the witness fences itself, even if it was stopped
+// and wakes up an hour later.
 //
-// Whoever takes over first changes the record at the witness, and then either
-// proves that this process is gone or waits one lease. Either way the gate is
-// shut before another one opens.
+// A failover first changes that record (package failover does, before the
+// fence), and then proves that this process is gone or has read it. Either way
+// this gate is shut before another one opens.
 type gate struct {
 	log     string // intervals.jsonl
 	c       serviceConfig
@@ -66,7 +69,7 @@ func (g *gate) open(now int64) error {
 	if g.why != nil {
 		return g.why
 	}
-	return fmt.Errorf("%w: no confirmation by the witness for %v", errFenced, g.c.Lease)
+	return fmt.Errorf("%w: no confirmation by the witness for %v", errFenced, g.c.Patience)
 }
 
 // during runs accept if the gate is open and fails unless it is still open
@@ -86,7 +89,7 @@ func (g *gate) during(accept func(now int64) error) error {
 
 // watch keeps asking the witness until ctx is done.
 func (g *gate) watch(ctx context.Context) {
-	tick := time.NewTicker(g.c.Lease / 5)
+	tick := time.NewTicker(g.c.Patience / 10)
 	defer tick.Stop()
 	for {
 		g.confirm(ctx)
@@ -102,17 +105,39 @@ func (g *gate) watch(ctx context.Context) {
 // question: by the time of the answer it may have changed.
 func (g *gate) confirm(ctx context.Context) {
 	asked := clock()
-	ctx, cancel := context.WithTimeout(ctx, g.c.Lease/2)
+	ctx, cancel := context.WithTimeout(ctx, g.c.Patience/2)
 	defer cancel()
-	in, err := readCharge(ctx, g.witness, g.c.Charge)
+	in, err := inCharge(ctx, g.witness, g.c.Service, g.c.Home)
 	switch {
 	case err != nil:
 		return // until it answers, the last confirmation runs out
-	case in.Site != g.c.Site || in.Epoch != g.c.Epoch:
-		g.shut(fmt.Errorf("%w: %v; this is %s, epoch %d", errFenced, in, g.c.Site, g.c.Epoch), in.Epoch > g.c.Epoch)
+	case in != failover.Active{Site: g.c.Site, Epoch: g.c.Epoch}:
+		g.shut(fmt.Errorf("%w: %s; this is %s, epoch %d", errFenced, whoIs(in), g.c.Site, g.c.Epoch))
 	default:
-		g.extend(asked + int64(g.c.Lease))
+		g.extend(asked + int64(g.c.Patience))
 	}
+}
+
+// inCharge reads at the witness which site is in charge of a service, and
+// since which epoch. As long as no failover has ever said anything it is home,
+// with epoch 0.
+func inCharge(ctx context.Context, witness provider.BlobStore, service, home string) (failover.Active, error) {
+	r, err := failover.ReadLease(ctx, witness, "", service)
+	switch {
+	case errors.Is(err, provider.ErrNotFound), err == nil && r.Active == failover.Active{}:
+		return failover.Active{Site: home}, nil
+	case err != nil:
+		return failover.Active{}, err
+	}
+	return r.Active, nil
+}
+
+// whoIs says in words who is in charge.
+func whoIs(a failover.Active) string {
+	if a.Site == "" {
+		return fmt.Sprintf("nobody is in charge since epoch %d", a.Epoch)
+	}
+	return fmt.Sprintf("%s is in charge since epoch %d", a.Site, a.Epoch)
 }
 
 func (g *gate) extend(until int64) {
@@ -133,12 +158,12 @@ func (g *gate) extend(until int64) {
 	}
 }
 
-// shut closes the gate at once, after the writes that are being accepted; for
-// ever if seal is set.
-func (g *gate) shut(why error, seal bool) {
+// shut closes the gate at once, after the writes that are being accepted, and
+// for ever: epochs never come back.
+func (g *gate) shut(why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.why, g.seal = why, g.seal || seal
+	g.why, g.seal = why, true
 	if g.until == 0 {
 		return
 	}

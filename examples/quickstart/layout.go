@@ -49,14 +49,14 @@ func (l layout) make() error {
 func (l layout) clear() error {
 	var errs []error
 	for _, d := range parts {
-		errs = append(errs, os.RemoveAll(filepath.Join(l.dir, d)))
+		errs = append(errs, removeTree(filepath.Join(l.dir, d)))
 	}
 	// Of run/ what says who we are stays, until the end.
 	paths, err := filepath.Glob(filepath.Join(l.dir, "run", "*"))
 	errs = append(errs, err)
 	for _, p := range paths {
 		if n := filepath.Base(p); n != orchestratorName+".lock" && n != orchestratorName+".json" {
-			errs = append(errs, os.RemoveAll(p))
+			errs = append(errs, removeTree(p))
 		}
 	}
 	return errors.Join(errs...)

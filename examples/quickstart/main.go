@@ -22,6 +22,7 @@ type settings struct {
 	Backups  int           `json:"backups"`        // incremental ones before the fault
 	Archive  int64         `json:"archive"`        // bytes the service starts with
 	Pace     time.Duration `json:"pace"`           // of the client
+	Lease    time.Duration `json:"lease"`          // of the orchestrator
 	Step     time.Duration `json:"step"`           // timeout of a failover step
 	Restore  time.Duration `json:"restore"`        // timeout of one that restores
 }
@@ -57,6 +58,7 @@ func run(ctx context.Context, args []string) error {
 	fl.IntVar(&s.Backups, "backups", 4, "incremental backups before the fault")
 	fl.Int64Var(&s.Archive, "archive", 32<<20, "bytes of old data that the ledger service has")
 	fl.DurationVar(&s.Pace, "pace", 20*time.Millisecond, "pause of the client between two records")
+	fl.DurationVar(&s.Lease, "lease", 10*time.Second, "after which a silent orchestrator may be succeeded")
 	fl.DurationVar(&s.Step, "step-timeout", 10*time.Second, "of one step of a failover; a resumed run may have to wait so long")
 	fl.DurationVar(&s.Restore, "restore-timeout", time.Minute, "of a step that restores")
 	if err := fl.Parse(args); err != nil {
@@ -101,6 +103,9 @@ func (s *settings) check() error {
 	}
 	if s.Pace < time.Millisecond {
 		errs = append(errs, fmt.Errorf("-pace: %v is below 1ms", s.Pace))
+	}
+	if s.Lease < time.Second {
+		errs = append(errs, fmt.Errorf("-lease: %v is below 1s", s.Lease))
 	}
 	if s.Step < time.Second || s.Restore < s.Step {
 		errs = append(errs, fmt.Errorf("-step-timeout %v, -restore-timeout %v: at least 1s, the second no shorter", s.Step, s.Restore))
@@ -215,5 +220,5 @@ func removeLeftover(ctx context.Context, dir string) error {
 		return fmt.Errorf("remove what a crashed run left in %s: %w", dir, err)
 	}
 	fmt.Printf("removed what a crashed run left in %s (%d processes still ran)\n", dir, n)
-	return os.RemoveAll(dir)
+	return removeTree(dir)
 }

@@ -15,11 +15,11 @@ const service = "ledger"
 
 // leaseTTL is how long the orchestrator's lease lasts: how long a resumed story
 // waits for its crashed predecessor.
-func (st *story) leaseTTL() time.Duration { return max(4*st.log.Settings.Interval, 2*time.Second) }
+func (st *story) leaseTTL() time.Duration { return st.log.Settings.Lease }
 
-// confirmation is how long a service may rely on the witness' last word: how
+// patience is how long a service may rely on the witness' last word: how
 // long a primary that is cut off from it goes on serving.
-func (st *story) confirmation() time.Duration { return max(2*st.log.Settings.Interval, time.Second) }
+func (st *story) patience() time.Duration { return max(4*st.log.Settings.Interval, 2*time.Second) }
 
 func (st *story) tree() bool { return st.log.Settings.Data != "" }
 
@@ -30,10 +30,8 @@ func (st *story) site(name string) (site, error) {
 		return site{}, err
 	}
 	return site{
-		layout: st.layout, fleet: st.fleet, run: st.log.Run, name: name, charge: chargeOf(service), witness: witness,
-		service: func(data string) serviceConfig {
-			return serviceConfig{Data: data, Tree: st.tree(), Lease: st.confirmation()}
-		},
+		layout: st.layout, fleet: st.fleet, run: st.log.Run, name: name, service: service, home: primarySite,
+		tree: st.tree(), patience: st.patience(), witness: witness,
 	}, nil
 }
 
@@ -71,8 +69,9 @@ func (st *story) perform(ctx context.Context, name string, c failover.Config, pl
 		crash(name + ".planned:after")
 		res, err = failover.Run(ctx, c, p)
 	}
-	for range 3 { // a hiccup of this process or the witness: the journal knows where to go on
-		if e, ok := errors.AsType[*failover.RunError](err); !ok || e.Outcome != failover.Interrupted || ctx.Err() != nil {
+	for range 3 { // the witness did not answer in time, say: the journal knows where to go on
+		e, ok := errors.AsType[*failover.RunError](err)
+		if !ok || e.Outcome != failover.Interrupted && e.Outcome != failover.Deposed || ctx.Err() != nil {
 			break
 		}
 		st.note("interrupted: %v; going on", err)

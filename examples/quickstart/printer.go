@@ -52,8 +52,10 @@ func (p *printer) stage(i, n int, title string) {
 	p.line("", "%2d/%d  %s", i, n, title)
 }
 
-// ok tells a fact that was checked; note one that is only told.
+// ok tells a fact that was checked, miss a promise that was not kept, note
+// what is only told.
 func (p *printer) ok(format string, args ...any)   { p.line("   ✓ ", format, args...) }
+func (p *printer) miss(format string, args ...any) { p.line("   ✗ ", format, args...) }
 func (p *printer) note(format string, args ...any) { p.line("     ", format, args...) }
 
 // wait shows, on a terminal only, how far something has come: done of total,

@@ -16,12 +16,14 @@ import (
 // ask it. This is the part that only you can write for a service of your own.
 type site struct {
 	layout
-	fleet   fleet
-	run     string // of the quickstart
-	name    string
-	charge  string // key of the record at the witness
-	witness provider.BlobStore
-	service func(data string) serviceConfig // how it is run here, but for its epoch
+	fleet    fleet
+	run      string // of the quickstart
+	name     string
+	service  string // whose lease it obeys
+	home     string // site that is in charge before any failover
+	tree     bool
+	patience time.Duration
+	witness  provider.BlobStore
 }
 
 var (
@@ -29,43 +31,40 @@ var (
 	_ failover.Promoter = promotion{}
 )
 
-// Fence takes the site out of charge and ends its service. Both halves count:
-// the first keeps any process of it from serving ever again under its epoch,
-// the second does away with the one that may not have noticed yet.
-func (s site) Fence(ctx context.Context, lease uint64) (failover.FenceEvidence, error) {
-	c, err := passCharge(ctx, s.witness, s.charge, "", lease, s.orNobody)
+const fenceMethod = "lease record changed at the witness, process ended"
+
+// Fence ends the service. Before it is called, package failover has written
+// into the lease record that this site is not in charge, which keeps any
+// process of it from serving ever again; this does away with the one that may
+// not have read it yet.
+func (s site) Fence(ctx context.Context, _ uint64) (failover.FenceEvidence, error) {
+	in, err := inCharge(ctx, s.witness, s.service, s.home)
 	if err != nil {
 		return failover.FenceEvidence{}, err
+	}
+	if in.Site == s.name {
+		return failover.FenceEvidence{}, fmt.Errorf("%s: %w", whoIs(in), failover.ErrNoEffect)
 	}
 	d, err := s.fleet.kill(ctx, serviceProcess(s.name))
 	if err != nil {
 		return failover.FenceEvidence{}, err
 	}
 	return failover.FenceEvidence{
-		Method: "epoch raised at the witness, process ended", Confirmed: true,
-		Detail: fmt.Sprintf("%v; %s (pid %d, began %s) is gone", c, d.Name, d.PID, d.Began),
+		Method: fenceMethod, Confirmed: true,
+		Detail: fmt.Sprintf("%s; %s (pid %d, began %s) is gone", whoIs(in), d.Name, d.PID, d.Began),
 	}, nil
-}
-
-// orNobody allows taking the charge from this site only, or from nobody: a
-// run that is late must not depose the site that another run has promoted.
-func (s site) orNobody(c charge) error {
-	if c.Site != "" && c.Site != s.name {
-		return fmt.Errorf("%v, not %s: %w", c, s.name, failover.ErrNoEffect)
-	}
-	return nil
 }
 
 // Fenced looks whether both halves hold.
 func (s site) Fenced(ctx context.Context) (failover.FenceEvidence, error) {
-	c, err := readCharge(ctx, s.witness, s.charge)
+	in, err := inCharge(ctx, s.witness, s.service, s.home)
 	if err != nil {
 		return failover.FenceEvidence{}, err
 	}
-	in, alive := s.fleet.find(serviceProcess(s.name))
+	p, alive := s.fleet.find(serviceProcess(s.name))
 	ev := failover.FenceEvidence{
-		Method: "epoch raised at the witness, process ended",
-		Detail: fmt.Sprintf("%v; %s (pid %d) is alive: %t", c, serviceProcess(s.name), in.PID, alive),
+		Method: fenceMethod,
+		Detail: fmt.Sprintf("%s; %s (pid %d) is alive: %t", whoIs(in), serviceProcess(s.name), p.PID, alive),
 	}
 	if alive {
 		if st, err := s.status(ctx); err == nil && st.Sealed {
@@ -73,46 +72,49 @@ func (s site) Fenced(ctx context.Context) (failover.FenceEvidence, error) {
 			ev.Detail += ", and says that it is fenced for good: " + st.Why
 		}
 	}
-	ev.Confirmed = c.Site != s.name && !alive
+	ev.Confirmed = in.Site != s.name && !alive
 	return ev, nil
 }
 
-// Unfence puts the site back in charge, with its data as they are.
-func (s site) Unfence(ctx context.Context, lease uint64) error {
+// Unfence starts the service again on the data it had. Package failover has
+// put the site back in charge before it calls this.
+func (s site) Unfence(ctx context.Context, _ uint64) error {
 	var old serviceConfig
 	if err := readJSON(s.config(serviceProcess(s.name)), &old); err != nil {
 		return err
 	}
-	if _, err := s.fleet.kill(ctx, serviceProcess(s.name)); err != nil {
-		return err
-	}
-	_, err := s.serve(ctx, old.Data, lease, s.orNobody)
+	_, err := s.serve(ctx, old.Data)
 	return err
 }
 
-// serve puts the site in charge and starts its service on the given data.
-func (s site) serve(ctx context.Context, data string, lease uint64, allow func(charge) error) (status, error) {
-	c, err := passCharge(ctx, s.witness, s.charge, s.name, lease, allow)
+// serve starts the service on the given data, for the epoch since which this
+// site is in charge. It never puts the site in charge itself.
+func (s site) serve(ctx context.Context, data string) (status, error) {
+	in, err := inCharge(ctx, s.witness, s.service, s.home)
 	if err != nil {
 		return status{}, err
 	}
-	sc := s.service(data)
-	sc.Run, sc.Site, sc.Charge, sc.Epoch = s.run, s.name, s.charge, c.Epoch
+	if in.Site != s.name {
+		return status{}, fmt.Errorf("%s, not %s: %w", whoIs(in), s.name, failover.ErrNoEffect)
+	}
+	want := serviceConfig{
+		Run: s.run, Service: s.service, Site: s.name, Home: s.home, Epoch: in.Epoch, Data: data, Tree: s.tree, Patience: s.patience,
+	}
 	name := serviceProcess(s.name)
-	var running serviceConfig
-	if err := readJSON(s.config(name), &running); err != nil || running != sc {
+	var have serviceConfig
+	if err := readJSON(s.config(name), &have); err != nil || have != want {
 		// Whatever runs there was started for something else.
 		if _, err := s.fleet.kill(ctx, name); err != nil {
 			return status{}, err
 		}
-		if err := writeJSON(s.config(name), sc); err != nil {
+		if err := writeJSON(s.config(name), want); err != nil {
 			return status{}, err
 		}
 	}
 	if _, err := s.fleet.start(ctx, name); err != nil {
 		return status{}, err
 	}
-	return s.await(ctx, func(st status) bool { return st.Writable && st.Epoch == c.Epoch })
+	return s.await(ctx, func(st status) bool { return st.Writable && st.Epoch == in.Epoch })
 }
 
 // await asks the service until it is as wanted or ctx ends.
@@ -157,13 +159,8 @@ type promotion struct {
 }
 
 // Promote implements [failover.Promoter].
-func (p promotion) Promote(ctx context.Context, lease uint64) (failover.Evidence, error) {
-	st, err := p.serve(ctx, p.data, lease, func(c charge) error {
-		if c.Site != "" {
-			return fmt.Errorf("%v, it must be fenced first: %w", c, failover.ErrNoEffect)
-		}
-		return nil
-	})
+func (p promotion) Promote(ctx context.Context, _ uint64) (failover.Evidence, error) {
+	st, err := p.serve(ctx, p.data)
 	if err != nil {
 		return nil, err
 	}
@@ -176,15 +173,12 @@ func (p promotion) Promote(ctx context.Context, lease uint64) (failover.Evidence
 
 // Promoted implements [failover.Promoter].
 func (p promotion) Promoted(ctx context.Context) (failover.Observation, error) {
-	c, err := readCharge(ctx, p.witness, p.charge)
-	if errors.Is(err, provider.ErrNotFound) {
-		return failover.Observation{}, nil // nobody has ever been in charge
-	}
-	if err != nil || c.Site != p.name {
+	in, err := inCharge(ctx, p.witness, p.service, p.home)
+	if err != nil || in.Site != p.name {
 		return failover.Observation{}, err
 	}
 	st, err := p.status(ctx)
-	if err != nil || !st.Writable || st.Epoch != c.Epoch {
+	if err != nil || !st.Writable || st.Epoch != in.Epoch {
 		return failover.Observation{}, nil // in charge, but not serving: Promote goes on
 	}
 	addr := p.fleet.addr(serviceProcess(p.name))

@@ -14,16 +14,17 @@ import (
 // serviceConfig is what the promoter writes for a service before starting
 // it, as config/NAME.json.
 type serviceConfig struct {
-	Run    string `json:"run"` // of the quickstart: ports are reused, and others may run beside this one
-	Site   string `json:"site"`
-	Charge string `json:"charge"`         // key of the record at the witness that says who is in charge
-	Epoch  uint64 `json:"epoch"`          // the only one under which it may ever serve
-	Data   string `json:"data"`           // its data directory
-	Tree   bool   `json:"tree,omitempty"` // serve the directory itself, read-only, instead of a ledger
+	Run     string `json:"run"`     // of the quickstart: ports are reused, and others may run beside this one
+	Service string `json:"service"` // whose lease at the witness it obeys
+	Site    string `json:"site"`
+	Home    string `json:"home"`           // site that is in charge until a failover says otherwise
+	Epoch   uint64 `json:"epoch"`          // the only one under which it may ever serve
+	Data    string `json:"data"`           // its data directory
+	Tree    bool   `json:"tree,omitempty"` // serve the directory itself, read-only, instead of a ledger
 
-	// Lease is how long a confirmation of the witness lasts. It is the
-	// longest time for which a primary that was cut off goes on serving.
-	Lease time.Duration `json:"lease"`
+	// Patience is how long a confirmation of the witness lasts: the longest
+	// time for which a primary that was cut off goes on serving.
+	Patience time.Duration `json:"patience"`
 }
 
 // status is the answer of /healthz.

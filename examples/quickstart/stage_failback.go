@@ -31,7 +31,7 @@ func (st *story) failback(ctx context.Context) error {
 	_, err = st.perform(ctx, "failback", failover.Config{Actions: actions}, func(id string) (failover.Plan, error) {
 		return failover.NewPlan(failover.PlanConfig{
 			Kind: failover.Failback, Service: service, From: standbySite, To: primarySite,
-			ID: id, Created: time.Now(), Budget: targetFailover, Settle: settle,
+			ID: id, Created: time.Now(), Budget: st.objectives().Failover, Settle: settle,
 			Timeouts: st.timeouts(), Expected: "none",
 		})
 	})
@@ -51,14 +51,10 @@ func (st *story) failbackActions() (map[string]failover.Action, error) {
 		return nil, err
 	}
 	into := st.restoredDir(primarySite, "failback")
-	q := quiesce{site: from}
-	if st.tree() {
-		q.tree = st.servedAt(standbySite)
-	}
 	actions := map[string]failover.Action{
 		"verify-reversed": failover.ProbeAction(100*time.Millisecond, st.caughtUp(standbySite, primarySite)),
 		"verify-standby":  failover.ProbeAction(100*time.Millisecond, st.standbyReady(primarySite)),
-		"quiesce":         q,
+		"quiesce":         quiesce{from, st.servedAt(standbySite)},
 		"final-sync":      finalSync{restoration{st, primarySite, into}},
 		"check-position":  failover.CheckPosition("quiesce", "final-sync"),
 		"start":           failover.PromoteAction(promotion{site: to, data: into, register: st.register}),

@@ -39,7 +39,7 @@ func (st *story) failover(ctx context.Context) error {
 		return failover.NewPlan(failover.PlanConfig{
 			Kind: failover.Failover, Service: service, From: primarySite, To: standbySite,
 			ID: id, Created: time.Now(), Fault: st.log.Facts.FirstFailed,
-			Budget: targetFailover, Settle: settle, Timeouts: st.timeouts(),
+			Budget: st.objectives().Failover, Settle: settle, Timeouts: st.timeouts(),
 			Expected: fmt.Sprintf("what was written in the last %s", short(conditions.Lag)),
 		})
 	})
@@ -63,7 +63,7 @@ func (st *story) conditions(ctx context.Context) (failover.Conditions, error) {
 	now := time.Now()
 	c := failover.Conditions{
 		Now: now, Primary: primarySite, Standby: standbySite, Witness: witnessSite,
-		FenceConfirms: true, SelfFencing: true, LagKnown: true, RPO: targetRPO,
+		FenceConfirms: true, SelfFencing: true, LagKnown: true, RPO: st.objectives().RPO,
 		// What would be lost: everything between the newest point and the fault.
 		Lag: st.log.Facts.Fault.Sub(p.Time),
 	}

@@ -6,14 +6,22 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failover"
 )
 
-// Objectives of the quickstart. They are small, for a story of a minute.
-const (
-	targetRPO      = 30 * time.Second
-	targetRTO      = 60 * time.Second
-	targetFailover = 30 * time.Second
-)
+// objectives are what the quickstart promises: seconds, for a story of a
+// minute, and five minutes for directories of a size we do not know.
+type objectives struct {
+	RPO, RTO, Failover time.Duration
+}
+
+func (st *story) objectives() objectives {
+	if st.tree() {
+		return objectives{RPO: 5 * time.Minute, RTO: 5 * time.Minute, Failover: 5 * time.Minute}
+	}
+	return objectives{RPO: 30 * time.Second, RTO: time.Minute, Failover: 30 * time.Second}
+}
 
 // countRecords is stage 8: what the standby has, what was lost, and how the
 // times compare with what was promised.
@@ -29,30 +37,39 @@ func (st *story) countRecords(ctx context.Context) error {
 	if err := compare(&loss); err != nil {
 		return err
 	}
+	target := st.objectives()
 	for _, o := range []struct {
 		name             string
 		measured, target time.Duration
 		basis            string
 	}{
-		{"RPO", loss.RPO, targetRPO, "fault minus the last write that was restored"},
-		{"RTO", loss.RTO, targetRTO, "fault until the standby answered under the service's name"},
-		{"failover", loss.Failover, targetFailover, "decision until the same"},
+		{"RPO", loss.RPO, target.RPO, "fault minus the last write that was restored"},
+		{"RTO", loss.RTO, target.RTO, "fault until the standby was verified under the service's name and had served the client"},
+		{"failover", loss.Failover, target.Failover, "decision until the same"},
 	} {
+		say, mark := st.ok, "met"
 		if o.measured > o.target {
-			return fmt.Errorf("%s %v exceeds its target %v", o.name, o.measured, o.target)
+			say, mark = st.miss, "MISSED"
 		}
-		st.ok("%-8s %8s  target %-5s %s", o.name, short(o.measured), o.target, o.basis)
+		say("%-8s %8s  target %-5s %-6s %s", o.name, short(o.measured), o.target, mark, o.basis)
 	}
 	return st.log.remember(func(f *facts) { f.Loss = &loss })
 }
 
 // measure takes the recovery time from where it matters: the client, whose
-// requests failed from the fault on until the standby answered under the name.
+// requests failed from the fault on. The service is recovered when both the
+// client was served and the last verification of the run had passed.
 func (st *story) measure(ctx context.Context) (lossFact, error) {
 	f := st.log.Facts
 	res, ok := f.Results["failover"]
 	if !ok || f.Fault.IsZero() {
 		return lossFact{}, errors.New("the failover has not been recorded")
+	}
+	var verified time.Time
+	for _, s := range res.Steps {
+		if s.Role == failover.RoleVerify {
+			verified = s.Started.Add(s.Took)
+		}
 	}
 	for {
 		var outages []outage
@@ -61,7 +78,9 @@ func (st *story) measure(ctx context.Context) (lossFact, error) {
 		}
 		for _, o := range outages {
 			if o.Until > f.FaultClock {
-				rto := time.Duration(o.Until - f.FaultClock)
+				out := time.Duration(o.Until - f.FaultClock)
+				st.ok("the client was without service for %s", short(time.Duration(o.Until-o.From)))
+				rto := max(out, verified.Sub(f.Fault))
 				return lossFact{RTO: rto, Failover: f.Fault.Add(rto).Sub(res.Plan.Created)}, nil
 			}
 		}

@@ -34,13 +34,20 @@ func (st *story) writeReport(context.Context) error {
 		page = filepath.Join(st.dir, "report", "report-"+r.ID+".html")
 		twin = strings.TrimSuffix(page, ".html") + ".json"
 	}
-	f := r.Judge()
-	if f.Result != report.Passed {
-		return fmt.Errorf("the report says %s: %s", f.Result, strings.Join(f.Reasons, "; "))
-	}
-	st.ok("judged from its own numbers: %s", f.Result)
 	st.ok("report   %s", page)
 	st.ok("its twin %s", twin)
+	f := r.Judge()
+	if f.Result == report.Passed {
+		st.ok("judged from its own numbers: %s", f.Result)
+		return nil
+	}
+	err = fmt.Errorf("the report says %s: %s", f.Result, strings.Join(f.Reasons, "; "))
+	if st.log.Resumed == 0 {
+		return err
+	}
+	// While the orchestrator was dead nobody recovered anything. That is in
+	// the report; the rest held.
+	st.miss("%v", err)
 	return nil
 }
 
@@ -95,20 +102,21 @@ func planHash(p failover.Plan) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func span2(d time.Duration) *report.Duration {
+func seconds(d time.Duration) *report.Duration {
 	r := report.Duration(d)
 	return &r
 }
 
 func (st *story) reportObjectives(r *report.Report) {
 	l := st.log.Facts.Loss
+	target := st.objectives()
 	proven := st.log.Facts.Fault.Sub(st.log.Facts.Proof.At)
 	r.Workloads = []report.Workload{{
 		Name: service, Criticality: "the only one",
-		RPO:      report.Objective{Target: span2(targetRPO), Measured: span2(l.RPO), Basis: "fault minus acceptance of the last restored record, one machine's clock"},
-		RTO:      report.Objective{Target: span2(targetRTO), Measured: span2(l.RTO), Basis: "fault until the client's first answered request, one machine's clock"},
-		Failover: report.Objective{Target: span2(targetFailover), Measured: span2(l.Failover), Basis: "decision until the client's first answered request"},
-		Proven:   report.Objective{Target: span2(time.Hour), Measured: span2(proven), Basis: "age of the test failover at the fault"},
+		RPO:      report.Objective{Target: seconds(target.RPO), Measured: seconds(l.RPO), Basis: "fault minus acceptance of the last restored record, one machine's clock"},
+		RTO:      report.Objective{Target: seconds(target.RTO), Measured: seconds(l.RTO), Basis: "fault until the standby was verified under the service's name and had served the client"},
+		Failover: report.Objective{Target: seconds(target.Failover), Measured: seconds(l.Failover), Basis: "decision until the same"},
+		Proven:   report.Objective{Target: seconds(time.Hour), Measured: seconds(proven), Basis: "age of the test failover at the fault"},
 	}}
 }
 
@@ -145,7 +153,7 @@ func (st *story) reportSteps(r *report.Report) {
 		for _, s := range res.Steps {
 			step := report.Step{
 				Name: op + ": " + s.Name, Site: res.Plan.To, State: report.StepDone, Attempts: s.Attempts,
-				Started: &s.Started, Elapsed: span2(s.Took), Error: s.Error,
+				Started: &s.Started, Elapsed: seconds(s.Took), Error: s.Error,
 			}
 			if s.Status != failover.StepDone {
 				step.State = report.StepFailed
@@ -185,7 +193,7 @@ func (st *story) reportPoints(r *report.Report, now time.Time) {
 		x.Objects += p.Objects
 		x.Bytes += p.Bytes
 		x.Verified += p.Objects // every copied object is read again
-		x.Lag = span2(p.Lag)
+		x.Lag = seconds(p.Lag)
 	}
 	for _, site := range slices.Sorted(maps.Keys(flow)) {
 		r.Replication = append(r.Replication, *flow[site])
@@ -221,7 +229,7 @@ func (st *story) reportRest(r *report.Report) {
 		if s.Role != failover.RoleCleanUp {
 			continue
 		}
-		for _, k := range []string{"process", "directory", "charge"} {
+		for _, k := range []string{"process", "directory"} {
 			r.Cleanup = append(r.Cleanup, report.Cleanup{
 				Resource: "test failover: " + k, State: report.Removed, Checked: s.Started.Add(s.Took), Proof: s.Evidence[k],
 			})

@@ -42,8 +42,7 @@ func (st *story) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := promotion{site: site, data: data, register: st.register}
-	if _, err := p.Promote(ctx, 0); err != nil {
+	if _, err := (promotion{site, data, st.register}).Promote(ctx, 0); err != nil {
 		return err
 	}
 	// Names are made once; from now on only failover changes the alias.
@@ -52,7 +51,7 @@ func (st *story) setUp(ctx context.Context) error {
 		return fmt.Errorf("set %s: %w", serviceName, err)
 	}
 	in, _ := st.fleet.find(serviceProcess(primarySite))
-	st.ok("%-16s pid %-7d http://%s, in charge by the witness", in.Name, in.PID, in.Addr)
+	st.ok("%-16s pid %-7d http://%s, in charge as long as no failover says otherwise", in.Name, in.PID, in.Addr)
 	if data != st.data(primarySite) {
 		st.ok("it serves %s, which is only read", data)
 	} else {

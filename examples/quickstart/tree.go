@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -62,6 +63,22 @@ func sumFile(path string) (sum [32]byte, err error) {
 		return sum, err
 	}
 	return [32]byte(h.Sum(nil)), nil
+}
+
+// removeTree removes a directory, also one whose directories do not permit it:
+// restored trees have the modes they had.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(path, 0o700) // before WalkDir reads it
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }
 
 // compareTrees says how got differs from want, the first few differences.
