@@ -33,8 +33,8 @@ func (t *Target) Restore(ctx context.Context, v *backup.View, d backup.Destinati
 		defer r.root.Close()
 	}
 	if err := r.run(ctx); err != nil {
-		if r.files.Load() > 0 && !o.dryRun {
-			err = fmt.Errorf("%w (%s holds %d files of the point, each of them whole; remove it, or repeat with overwrite=true)", err, d.Location, r.files.Load())
+		if !o.dryRun {
+			err = fmt.Errorf("%w (%s now holds %d files of the point, each of them whole; remove it, or repeat with overwrite=true)", err, d.Location, r.files.Load())
 		}
 		return err
 	}
