@@ -78,7 +78,7 @@ func records(rs provider.RecordSet) ([]dns.RR, error) {
 	head := dns.RR_Header{Name: rs.Name, Rrtype: typ, Class: dns.ClassINET, Ttl: uint32(rs.TTL / time.Second)}
 	var rrs []dns.RR
 	for _, v := range rs.Values {
-		rr, err := record(head, v)
+		rr, err := parseRecord(head, v)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", rs.Name, rs.Type, err)
 		}
@@ -87,7 +87,7 @@ func records(rs provider.RecordSet) ([]dns.RR, error) {
 	return rrs, nil
 }
 
-func record(head dns.RR_Header, v string) (dns.RR, error) {
+func parseRecord(head dns.RR_Header, v string) (dns.RR, error) {
 	switch head.Rrtype {
 	case dns.TypeA, dns.TypeAAAA:
 		a, err := netip.ParseAddr(v)

@@ -1,0 +1,389 @@
+package providertest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// SnapshotterOptions say how [CheckSnapshotter] and [TestSnapshotter] work.
+// The functions about volumes do what a Snapshotter cannot: a volume is made,
+// written and read by whoever uses it.
+type SnapshotterOptions struct {
+	// NewVolume makes a volume with some content, and returns its ID when the
+	// content is on it. Required.
+	NewVolume func(ctx context.Context, content []byte) (id string, err error)
+
+	// DeleteVolume removes a volume, one that was made or one that was
+	// restored. Required.
+	DeleteVolume func(ctx context.Context, id string) error
+
+	// WriteVolume replaces the content of a volume, ReadVolume returns it.
+	// Nil skips the clauses about content.
+	WriteVolume func(ctx context.Context, id string, content []byte) error
+	ReadVolume  func(ctx context.Context, id string) ([]byte, error)
+
+	// Second opens another handle to the same snapshots, as another process
+	// would. Nil means the clauses about two clients use one handle.
+	Second func() (provider.Snapshotter, error)
+
+	// Region is another region to which CopySnapshot can copy, and InRegion
+	// opens the Snapshotter of that region. Empty skips the clauses about it.
+	Region   string
+	InRegion func() (provider.Snapshotter, error)
+
+	// Size is the size in bytes of the volumes made; 0 means 64 KiB. A
+	// larger one shows more of a half-made snapshot.
+	Size int
+
+	// Patience is how long a snapshot or a volume may be Pending; 0 means 10
+	// minutes.
+	Patience time.Duration
+
+	// Only names the clauses to check by ID. Empty means all.
+	Only []string
+}
+
+// TestSnapshotter tests the Snapshotter that open returns, one subtest per
+// clause of the contract. It calls open once. What the implementation does
+// not support is a skipped subtest.
+func TestSnapshotter(t *testing.T, open func(t *testing.T) provider.Snapshotter, o SnapshotterOptions) {
+	t.Helper()
+	c, err := newSnapCheck(open(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cl := range c.clauses() {
+		t.Run(cl.ID, func(t *testing.T) {
+			switch r, left := c.run(t.Context(), cl); {
+			case r.Outcome == Fail:
+				t.Errorf("%s\n%v", r.Sentence, r.Err)
+			case r.Outcome != Pass:
+				t.Skipf("%s: %v", r.Outcome, r.Err)
+			case len(left) > 0:
+				t.Errorf("could not remove %q", left)
+			}
+		})
+	}
+}
+
+// CheckSnapshotter checks every clause of the contract against a live
+// account, with some forty snapshots and twenty volumes that it makes and
+// removes. When ctx ends, the remaining clauses are skipped.
+func CheckSnapshotter(ctx context.Context, s provider.Snapshotter, o SnapshotterOptions) Report {
+	report := Report{Contract: "Snapshotter"}
+	c, err := newSnapCheck(s, o)
+	if err != nil {
+		report.Results = []Result{{Clause{"snapshot/options", "The options are complete."}, Fail, err}}
+		return report
+	}
+	for _, cl := range c.clauses() {
+		r, left := c.run(ctx, cl)
+		report.Results = append(report.Results, r)
+		report.Left = append(report.Left, left...)
+	}
+	return report
+}
+
+type snapClause struct {
+	Clause
+	check func(context.Context, *snapProbe) error
+}
+
+func snapSentence(id, text string, check func(context.Context, *snapProbe) error) snapClause {
+	return snapClause{Clause{"snapshot/" + id, text}, check}
+}
+
+type snapCheck struct {
+	s, second provider.Snapshotter
+	o         SnapshotterOptions
+	random    string // part of every token and tag
+}
+
+func newSnapCheck(s provider.Snapshotter, o SnapshotterOptions) (*snapCheck, error) {
+	if o.NewVolume == nil || o.DeleteVolume == nil {
+		return nil, errors.New("SnapshotterOptions: NewVolume and DeleteVolume are required")
+	}
+	o.Size = cmp.Or(o.Size, 64<<10)
+	o.Patience = cmp.Or(o.Patience, 10*time.Minute)
+	c := &snapCheck{s: s, second: s, o: o, random: strings.ToLower(rand.Text()[:10])}
+	if o.Second != nil {
+		var err error
+		if c.second, err = o.Second(); err != nil {
+			return nil, fmt.Errorf("open second handle: %w", err)
+		}
+	}
+	return c, nil
+}
+
+func (c *snapCheck) clauses() []snapClause {
+	return slices.DeleteFunc(slices.Concat(snapCreateClauses, snapRestoreClauses, snapListClauses, snapCopyClauses), func(cl snapClause) bool {
+		return len(c.o.Only) > 0 && !slices.Contains(c.o.Only, cl.ID)
+	})
+}
+
+// run checks one clause with snapshots and volumes of its own, and returns
+// what could not be removed afterwards.
+func (c *snapCheck) run(ctx context.Context, cl snapClause) (Result, []string) {
+	r := Result{Clause: cl.Clause}
+	if ctx.Err() != nil {
+		r.Outcome, r.Err = Skipped, ctx.Err()
+		return r, nil
+	}
+	p := &snapProbe{SnapshotterOptions: c.o, s: c.s, second: c.second, name: c.random + "-" + cl.ID[len("snapshot/"):]}
+	r.Err = cl.check(ctx, p)
+	_, unsupported := errors.AsType[*unsupportedError](r.Err)
+	_, skipped := errors.AsType[*skippedError](r.Err)
+	switch {
+	case r.Err == nil:
+		r.Outcome = Pass
+	case ctx.Err() != nil, skipped:
+		r.Outcome = Skipped
+	case unsupported:
+		r.Outcome = Unsupported
+	default:
+		r.Outcome = Fail
+	}
+	return r, p.clean(ctx)
+}
+
+// skippedError is what a clause returns if the options do not let it ask.
+type skippedError struct{ option string }
+
+func (e *skippedError) Error() string { return "needs SnapshotterOptions." + e.option }
+
+// A snapProbe is what a clause works with.
+type snapProbe struct {
+	SnapshotterOptions
+	s, second provider.Snapshotter
+	name      string // in every token and tag of the clause
+
+	mu      sync.Mutex
+	volumes map[string]bool
+	refs    map[provider.SnapshotRef]bool
+	others  []provider.Snapshotter // of other regions, for cleaning up
+}
+
+func (p *snapProbe) token(x string) string { return "holdfast-check-" + p.name + "-" + x }
+
+// tags are those by which the snapshots of the clause are found.
+func (p *snapProbe) tags() map[string]string { return map[string]string{"holdfast-check": p.name} }
+
+func (p *snapProbe) trackVolume(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.volumes == nil {
+		p.volumes = map[string]bool{}
+	}
+	p.volumes[id] = true
+}
+
+func (p *snapProbe) trackRef(ref provider.SnapshotRef) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refs == nil {
+		p.refs = map[provider.SnapshotRef]bool{}
+	}
+	p.refs[ref] = true
+}
+
+// content is bytes that differ from seed to seed.
+func (p *snapProbe) content(seed byte) []byte { return noise(seed, p.Size) }
+
+// volume makes a volume.
+func (p *snapProbe) volume(ctx context.Context, seed byte) (string, error) {
+	id, err := p.NewVolume(ctx, p.content(seed))
+	if err != nil {
+		return "", fmt.Errorf("make volume: %w", err)
+	}
+	p.trackVolume(id)
+	return id, nil
+}
+
+// create begins a snapshot with the tags of the clause and more.
+func (p *snapProbe) create(ctx context.Context, s provider.Snapshotter, volume, token string, more map[string]string) (provider.Snapshot, error) {
+	tags := p.tags()
+	maps.Copy(tags, more)
+	snap, err := s.Create(ctx, volume, provider.SnapshotOptions{Token: p.token(token), Tags: tags})
+	if err == nil {
+		p.trackRef(snap.Ref)
+	}
+	return snap, err
+}
+
+// ready makes a volume and a snapshot of it, and waits for that.
+func (p *snapProbe) ready(ctx context.Context, seed byte) (volume string, snap provider.Snapshot, err error) {
+	if volume, err = p.volume(ctx, seed); err != nil {
+		return "", snap, err
+	}
+	snap, err = p.create(ctx, p.s, volume, fmt.Sprint("ready-", seed), nil)
+	if err != nil {
+		return "", snap, fmt.Errorf("create: %w", err)
+	}
+	snap, err = p.wait(ctx, p.s, snap)
+	return volume, snap, err
+}
+
+// wait follows a snapshot until it is Ready.
+func (p *snapProbe) wait(ctx context.Context, s provider.Snapshotter, snap provider.Snapshot) (provider.Snapshot, error) {
+	last := snap
+	err := p.poll(ctx, "snapshot "+snap.Ref.ID, func() (provider.State, error) {
+		now, err := s.Get(ctx, snap.Ref)
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case now.Ref != snap.Ref || now.Volume != snap.Volume || !maps.Equal(now.Tags, snap.Tags) || !now.Created.Equal(snap.Created):
+			return "", fmt.Errorf("snapshot %+v has become %+v", snap, now)
+		case now.Progress < last.Progress:
+			return "", fmt.Errorf("progress falls from %v to %v", last.Progress, now.Progress)
+		}
+		last = now
+		if now.State == provider.Failed {
+			return now.State, fmt.Errorf("snapshot %s has failed: %s", now.Ref.ID, now.Reason)
+		}
+		return now.State, checkProgress(now.State, now.Progress, now.Reason)
+	})
+	return last, err
+}
+
+// restore begins a volume, or asks for it again.
+func (p *snapProbe) restore(ctx context.Context, s provider.Snapshotter, ref provider.SnapshotRef, token string) (provider.Volume, error) {
+	v, err := s.Restore(ctx, ref, provider.RestoreOptions{Token: p.token(token), Tags: p.tags()})
+	if err == nil {
+		p.trackVolume(v.ID)
+	}
+	return v, err
+}
+
+// restored restores a snapshot and waits until the volume is Ready.
+func (p *snapProbe) restored(ctx context.Context, s provider.Snapshotter, ref provider.SnapshotRef, token string) (provider.Volume, error) {
+	var last provider.Volume
+	err := p.poll(ctx, "volume of "+ref.ID, func() (provider.State, error) {
+		v, err := p.restore(ctx, s, ref, token)
+		if err != nil {
+			return "", fmt.Errorf("restore: %w", err)
+		}
+		switch {
+		case last.ID != "" && v.ID != last.ID:
+			return "", fmt.Errorf("volume %s has become %s", last.ID, v.ID)
+		case v.Progress < last.Progress:
+			return "", fmt.Errorf("progress falls from %v to %v", last.Progress, v.Progress)
+		}
+		last = v
+		if v.State == provider.Failed {
+			return v.State, fmt.Errorf("volume %s has failed: %s", v.ID, v.Reason)
+		}
+		return v.State, checkProgress(v.State, v.Progress, v.Reason)
+	})
+	return last, err
+}
+
+func checkProgress(st provider.State, progress float64, reason string) error {
+	switch st {
+	case provider.Pending, provider.Ready, provider.Failed:
+	default:
+		return fmt.Errorf("state is %q", st)
+	}
+	if !(progress >= 0 && progress <= 1) || (st == provider.Ready) != (progress == 1) {
+		return fmt.Errorf("progress is %v while %s", progress, st)
+	}
+	if (st == provider.Failed) != (reason != "") {
+		return fmt.Errorf("reason is %q while %s", reason, st)
+	}
+	return nil
+}
+
+// poll asks until the answer is Ready.
+func (p *snapProbe) poll(ctx context.Context, what string, ask func() (provider.State, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, p.Patience)
+	defer cancel()
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		switch st, err := ask(); {
+		case err != nil:
+			return err
+		case st == provider.Ready:
+			return nil
+		case st == provider.Failed:
+			return fmt.Errorf("%s has failed", what)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("%s is still pending: %w", what, ctx.Err())
+		}
+	}
+}
+
+// holds checks the content of a volume.
+func (p *snapProbe) holds(ctx context.Context, volume string, content []byte) error {
+	if p.ReadVolume == nil {
+		return nil
+	}
+	got, err := p.ReadVolume(ctx, volume)
+	if err != nil {
+		return fmt.Errorf("read volume %s: %w", volume, err)
+	}
+	if !bytes.Equal(got, content) {
+		return fmt.Errorf("content of volume %s: %w", volume, same(got, content))
+	}
+	return nil
+}
+
+func (p *snapProbe) needContent() error {
+	if p.ReadVolume == nil || p.WriteVolume == nil {
+		return &skippedError{"ReadVolume and WriteVolume"}
+	}
+	return nil
+}
+
+// list returns the snapshots with the tags of the clause and more.
+func (p *snapProbe) list(ctx context.Context, s provider.Snapshotter, more map[string]string) ([]provider.Snapshot, error) {
+	tags := p.tags()
+	maps.Copy(tags, more)
+	var all []provider.Snapshot
+	for snap, err := range s.List(ctx, tags) {
+		if err != nil {
+			return all, fmt.Errorf("list: %w", err)
+		}
+		p.trackRef(snap.Ref)
+		all = append(all, snap)
+	}
+	return all, nil
+}
+
+// clean removes everything, also after ctx has ended, and returns what it
+// could not.
+func (p *snapProbe) clean(ctx context.Context) (left []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
+	defer cancel()
+	for ref := range p.refs {
+		err := p.s.Delete(ctx, ref)
+		for _, s := range p.others {
+			if err != nil {
+				err = s.Delete(ctx, ref)
+			}
+		}
+		if err != nil {
+			left = append(left, ref.ID)
+		}
+	}
+	for id := range p.volumes {
+		if err := p.DeleteVolume(ctx, id); err != nil {
+			left = append(left, id)
+		}
+	}
+	slices.Sort(left)
+	return left
+}
