@@ -87,7 +87,7 @@ func NewBlobStore(c Config) (*BlobStore, error) {
 
 func openBlobStore(c Config) (*BlobStore, error) {
 	if c.Dir == "" {
-		return nil, errors.New("Dir is empty: name the directory of the store")
+		return nil, errors.New("field Dir is empty: name the directory of the store")
 	}
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {

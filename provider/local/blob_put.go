@@ -300,14 +300,14 @@ func checkMeta(meta map[string]string) error {
 	for k, v := range meta {
 		total += len(k) + len(v)
 		if k == "" || strings.Trim(k, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return fmt.Errorf("Meta: key %q is not of [a-z0-9-]", k)
+			return fmt.Errorf("meta: key %q is not of [a-z0-9-]", k)
 		}
 		if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(v) != v {
-			return fmt.Errorf("Meta: value of %q is not printable ASCII, or begins or ends with a space", k)
+			return fmt.Errorf("meta: value of %q is not printable ASCII, or begins or ends with a space", k)
 		}
 	}
 	if total > 2048 {
-		return fmt.Errorf("Meta: %d bytes, more than 2048", total)
+		return fmt.Errorf("meta: %d bytes, more than 2048", total)
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func getParallel(ctx context.Context, p *probe) error {
 		g.Go(func() error {
 			b, _, err := read(gctx, p.store, p.key("x"), provider.GetOptions{Offset: int64(off), Length: part, Version: info.Version})
 			if err == nil && len(b) != min(part, size-off) {
-				err = fmt.Errorf("at offset %d: got %d bytes, want %d", off, len(b), min(part, size-off))
+				return fmt.Errorf("at offset %d: got %d bytes, want %d", off, len(b), min(part, size-off))
 			}
 			copy(got[off:], b)
 			return err

@@ -160,13 +160,17 @@ func (m *Memory) List(ctx context.Context, prefix string, o provider.ListOptions
 func (m *Memory) matching(prefix, after string) []object {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var found []object
-	for key, obj := range m.objects {
+	var keys []string
+	for key := range m.objects {
 		if strings.HasPrefix(key, prefix) && key > after {
-			found = append(found, obj)
+			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(found, func(a, b object) int { return strings.Compare(a.info.Key, b.info.Key) })
+	slices.Sort(keys)
+	found := make([]object, len(keys))
+	for i, key := range keys {
+		found[i] = m.objects[key]
+	}
 	return found
 }
 
@@ -261,7 +265,7 @@ func checkMemoryRetention(r provider.Retention) error {
 	if r.IsZero() || (r.Mode == provider.Governance || r.Mode == provider.Compliance) && !r.Until.IsZero() {
 		return nil
 	}
-	return fmt.Errorf("Retain: want a mode and a time, got mode %q until %v", r.Mode, r.Until)
+	return fmt.Errorf("retain: want a mode and a time, got mode %q until %v", r.Mode, r.Until)
 }
 
 func checkMemoryMeta(meta map[string]string) error {
@@ -269,14 +273,14 @@ func checkMemoryMeta(meta map[string]string) error {
 	for k, v := range meta {
 		total += len(k) + len(v)
 		if k == "" || strings.Trim(k, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return fmt.Errorf("Meta: key %q is not of [a-z0-9-]", k)
+			return fmt.Errorf("meta: key %q is not of [a-z0-9-]", k)
 		}
 		if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(v) != v {
-			return fmt.Errorf("Meta: value of %q is not printable ASCII, or begins or ends with a space", k)
+			return fmt.Errorf("meta: value of %q is not printable ASCII, or begins or ends with a space", k)
 		}
 	}
 	if total > 2048 {
-		return fmt.Errorf("Meta: %d bytes, more than 2048", total)
+		return fmt.Errorf("meta: %d bytes, more than 2048", total)
 	}
 	return nil
 }

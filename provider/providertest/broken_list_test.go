@@ -38,6 +38,16 @@ func changed(b *broken, change func([]provider.Info) []provider.Info) listFunc {
 	}
 }
 
+func firsts(seq iter.Seq2[provider.Info, error]) iter.Seq[provider.Info] {
+	return func(yield func(provider.Info) bool) {
+		for info := range seq {
+			if !yield(info) {
+				return
+			}
+		}
+	}
+}
+
 var brokenLists = []breakage{
 	{"lists in the order of a directory walk", func(b *broken) {
 		b.list = changed(b, func(infos []provider.Info) []provider.Info {
@@ -144,22 +154,19 @@ var brokenLists = []breakage{
 		// Pages by position instead of by key.
 		b.list = func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
 			return func(yield func(provider.Info, error) bool) {
-				for at := 0; ; at++ {
-					i, more := 0, false
-					for info, err := range b.good.List(ctx, prefix, o) {
-						if err != nil {
-							yield(info, err)
+				const page = 10
+				for at := 0; ; at += page {
+					infos := slices.Collect(firsts(b.good.List(ctx, prefix, o)))
+					if err := ctx.Err(); err != nil {
+						yield(provider.Info{}, err)
+						return
+					}
+					for _, info := range infos[min(at, len(infos)):min(at+page, len(infos))] {
+						if !yield(info, nil) {
 							return
 						}
-						if more = i == at; more {
-							if !yield(info, nil) {
-								return
-							}
-							break
-						}
-						i++
 					}
-					if !more {
+					if at >= len(infos) {
 						return
 					}
 				}
