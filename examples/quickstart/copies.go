@@ -12,9 +12,11 @@ import (
 )
 
 // makePoint backs the service's data up into the repository of the site it
-// runs at, and brings that repository to the other site.
-func (st *story) makePoint(ctx context.Context, from, to, data string, mode backup.Mode) (pointFact, error) {
-	_, stop := st.wait(string(mode) + " backup at " + from)
+// runs at, and brings that repository to the other site. The Planner does this
+// before the disaster (see planned); while the roles are reversed, and between
+// quiesce and start, the story does it by itself.
+func (st *story) makePoint(ctx context.Context, from, to, data string) (pointFact, error) {
+	_, stop := st.wait("backup at " + from)
 	defer stop()
 	began := time.Now()
 	repo, err := st.openRepository(ctx, from)
@@ -25,7 +27,7 @@ func (st *story) makePoint(ctx context.Context, from, to, data string, mode back
 	if err != nil {
 		return pointFact{}, err
 	}
-	point, err := repo.Backup(ctx, service, target, backup.BackupOptions{Mode: mode})
+	point, err := repo.Backup(ctx, service, target, backup.BackupOptions{Mode: backup.Incremental})
 	if err != nil {
 		return pointFact{}, fmt.Errorf("backup: %w", err)
 	}
@@ -33,9 +35,7 @@ func (st *story) makePoint(ctx context.Context, from, to, data string, mode back
 		return pointFact{}, err
 	}
 	f := pointFact{Point: point, Site: from, Took: time.Since(began)}
-	res, err := st.bring(ctx, repo, from, to)
-	f.Objects, f.Bytes = res.Objects, res.Bytes
-	f.Arrived = time.Now().UTC()
+	f.Bytes, err = st.bring(ctx, repo, from, to)
 	f.Lag = time.Since(began)
 	return f, err
 }
@@ -52,25 +52,45 @@ func whole(p backup.Point) error {
 }
 
 // bring replicates everything that from has to to.
-func (st *story) bring(ctx context.Context, source replicate.Source, from, to string) (replicate.Result, error) {
-	a, err := st.openStore(from)
+func (st *story) bring(ctx context.Context, source replicate.Source, from, to string) (int64, error) {
+	a, err := st.openBackups(from)
 	if err != nil {
-		return replicate.Result{}, err
+		return 0, err
 	}
-	b, err := st.openStore(to)
+	b, err := st.openBackups(to)
 	if err != nil {
-		return replicate.Result{}, err
+		return 0, err
 	}
 	update, stop := st.wait("replication to " + to)
 	defer stop()
 	res, err := replicate.Copy(ctx, replicate.Config{
-		Source: source, From: a, To: b, ReadBack: replicate.ReadCopied,
+		Source: source, From: a, To: b,
 		Progress: func(p replicate.Progress) { update(float64(p.Bytes), float64(p.TotalBytes)) },
 	})
 	if err != nil {
-		return res, fmt.Errorf("replicate to %s: %w", to, err)
+		return res.Bytes, fmt.Errorf("replicate to %s: %w", to, err)
 	}
-	return res, nil
+	return res.Bytes, nil
+}
+
+// verify reads all that has arrived at a site and compares the hashes.
+func (st *story) verify(ctx context.Context, from, to string) (replicate.Report, error) {
+	_, stop := st.wait("reading everything at " + to)
+	defer stop()
+	repo, err := st.openRepository(ctx, from)
+	if err != nil {
+		return replicate.Report{}, err
+	}
+	a, err := st.openBackups(from)
+	if err != nil {
+		return replicate.Report{}, err
+	}
+	b, err := st.openBackups(to)
+	if err != nil {
+		return replicate.Report{}, err
+	}
+	r, err := replicate.Verify(ctx, replicate.VerifyConfig{Source: repo, From: a, To: b})
+	return r, errors.Join(err, r.Err())
 }
 
 var errNoPoint = errors.New("no point to restore")

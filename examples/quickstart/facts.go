@@ -12,6 +12,7 @@ type facts struct {
 	Archived int64 `json:"archived"` // bytes the service started with
 
 	Points    []pointFact    `json:"points,omitempty"` // backups, in order
+	Verified  verifyFact     `json:"verified"`         // at the standby, before the disaster
 	Decisions []decisionFact `json:"decisions,omitempty"`
 
 	// Operations by name ("test", "failover", "failback"): a plan is kept
@@ -45,13 +46,17 @@ func (f *facts) plan(name string, p failover.Plan) {
 
 // pointFact is a backup with its way to the other site.
 type pointFact struct {
-	Point   backup.Point  `json:"point"`
-	Site    string        `json:"site"` // that wrote it
-	Took    time.Duration `json:"took"`
-	Objects int64         `json:"objects"` // copied to the other site
-	Bytes   int64         `json:"bytes"`
-	Arrived time.Time     `json:"arrived"`
-	Lag     time.Duration `json:"lag"` // from the beginning of the backup to its arrival
+	Point backup.Point  `json:"point"`
+	Site  string        `json:"site"` // that wrote it
+	Took  time.Duration `json:"took"`
+	Bytes int64         `json:"bytes"` // copied to the other site
+	Lag   time.Duration `json:"lag"`   // from the beginning of the backup to its arrival
+}
+
+// verifyFact is a reading of everything that has arrived at a site.
+type verifyFact struct {
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes"`
 }
 
 // decisionFact is what retention decided about a point.

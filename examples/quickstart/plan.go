@@ -8,7 +8,6 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/files"
 	"github.com/holdfast-go/holdfast/dr"
-	"github.com/holdfast-go/holdfast/failover"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/httpstore"
 )
@@ -72,6 +71,15 @@ func (st *story) parts() dr.Parts {
 	}
 }
 
+// planner composes configuration and parts.
+func (st *story) planner() (*dr.Planner, error) {
+	c, err := st.drConfig()
+	if err != nil {
+		return nil, err
+	}
+	return dr.New(c, st.parts())
+}
+
 // checkConfig is stage 2.
 func (st *story) checkConfig(ctx context.Context) error {
 	c, err := st.drConfig()
@@ -104,15 +112,19 @@ func (st *story) checkConfig(ctx context.Context) error {
 	if err := p.Check(ctx); err != nil {
 		return err
 	}
-	for _, site := range []string{primarySite, standbySite, witnessSite} {
-		store, err := st.openStore(site)
-		if err == nil {
-			err = failover.CheckStore(ctx, store)
-		}
-		if err != nil {
-			return err
-		}
-		st.ok("%-8s answers and honours conditional writes", site)
+	st.ok("checked: every store takes, shows and returns an object, the witness honours conditional writes, the key opens, the zone answers")
+	plan, err := p.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range plan.Actions {
+		st.ok("planned  %s", a)
+	}
+	for _, f := range plan.Forecasts {
+		st.ok("forecast RPO %v: %s (%s)", f.RPO.Value, f.RPO.Sum, f.RPO.Basis)
+	}
+	if len(plan.Actions) == 0 {
+		return errors.New("the Planner finds nothing to do, although nothing has been backed up yet")
 	}
 	st.note("in this story: a health check every %v, %d failures in a row; no waiting between backups", st.log.Settings.Interval, threshold)
 	return nil

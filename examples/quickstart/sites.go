@@ -110,31 +110,26 @@ func (l layout) openDNS() (*local.DNS, error) {
 	})
 }
 
+// openBackups returns the part of a site's store that holds the repository.
+func (l layout) openBackups(site string) (provider.BlobStore, error) {
+	s, err := l.openStore(site)
+	return below{s, repositoryPrefix}, err
+}
+
 // openRepository opens the repository in the store of a site.
 func (l layout) openRepository(ctx context.Context, site string) (*backup.Repository, error) {
-	c, err := l.repositoryConfig(site)
+	store, err := l.openBackups(site)
 	if err != nil {
 		return nil, err
 	}
-	return backup.Open(ctx, c)
-}
-
-func (l layout) repositoryConfig(site string) (backup.Config, error) {
-	store, err := l.openStore(site)
-	if err != nil {
-		return backup.Config{}, err
-	}
 	id, err := l.identity()
 	if err != nil {
-		return backup.Config{}, err
+		return nil, err
 	}
-	return backup.Config{
+	return backup.Open(ctx, backup.Config{
 		Store: store, Writer: site,
-		Keyring: backup.Keyring{
-			Recipients: backup.AgeRecipients(id.Recipient()),
-			Identities: backup.AgeIdentities(id),
-		},
-	}, nil
+		Keyring: backup.Keyring{Recipients: backup.AgeRecipients(id.Recipient()), Identities: backup.AgeIdentities(id)},
+	})
 }
 
 func (l layout) identity() (*age.X25519Identity, error) {

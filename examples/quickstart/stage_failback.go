@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/failover"
 	"github.com/holdfast-go/holdfast/replicate"
 )
@@ -15,7 +14,7 @@ import (
 // over at exactly the position where the standby stopped.
 func (st *story) failback(ctx context.Context) error {
 	if _, planned := st.log.Facts.Plans["failback"]; !planned {
-		f, err := st.makePoint(ctx, standbySite, primarySite, st.servedAt(standbySite), backup.Incremental)
+		f, err := st.makePoint(ctx, standbySite, primarySite, st.servedAt(standbySite))
 		if err != nil {
 			return err
 		}
@@ -82,7 +81,7 @@ func (st *story) caughtUp(from, to string) failover.Probe {
 		if err != nil {
 			return "", err
 		}
-		store, err := st.openStore(to)
+		store, err := st.openBackups(to)
 		if err != nil {
 			return "", err
 		}
@@ -99,7 +98,7 @@ func (st *story) caughtUp(from, to string) failover.Probe {
 type finalSync struct{ restoration }
 
 func (s finalSync) Do(ctx context.Context, c failover.Call) (failover.Evidence, error) {
-	if _, err := s.makePoint(ctx, c.From, c.To, s.servedAt(c.From), backup.Incremental); err != nil {
+	if _, err := s.makePoint(ctx, c.From, c.To, s.servedAt(c.From)); err != nil {
 		return nil, err
 	}
 	return s.restoration.Do(ctx, c)

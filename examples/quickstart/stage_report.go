@@ -190,10 +190,11 @@ func (st *story) reportPoints(r *report.Report, now time.Time) {
 			x = &report.Replication{From: p.Site, To: otherSite(p.Site)}
 			flow[p.Site] = x
 		}
-		x.Objects += p.Objects
 		x.Bytes += p.Bytes
-		x.Verified += p.Objects // every copied object is read again
 		x.Lag = seconds(p.Lag)
+	}
+	if x := flow[primarySite]; x != nil {
+		x.Objects, x.Verified = f.Verified.Objects, f.Verified.Objects
 	}
 	for _, site := range slices.Sorted(maps.Keys(flow)) {
 		r.Replication = append(r.Replication, *flow[site])
@@ -218,7 +219,11 @@ func (st *story) reportData(r *report.Report) {
 		d.FirstLost, d.LastLost = l.Lost[0], l.Lost[n-1]
 	}
 	r.DataChecks = []report.DataCheck{d}
+	v := st.log.Facts.Verified
 	r.Integrity = []report.Integrity{{
+		What: "objects at the standby before the disaster", Site: standbySite, Algorithm: "SHA-256 of stored bytes", Sample: "all",
+		Objects: v.Objects, Bytes: v.Bytes,
+	}, {
 		What: "data at home after the failback", Site: primarySite, Algorithm: "SHA-256", Sample: "all", Objects: int64(fin.Records),
 	}}
 }

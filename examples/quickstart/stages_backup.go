@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/dr"
 	"github.com/holdfast-go/holdfast/retention"
 )
 
@@ -19,22 +20,72 @@ func (st *story) source() string {
 	return st.data(primarySite)
 }
 
-// fullBackup is stage 3.
+// fullBackup is stage 3: the plan of stage 2, carried out.
 func (st *story) fullBackup(ctx context.Context) error {
-	c, err := st.repositoryConfig(primarySite)
-	if err != nil {
-		return err
-	}
-	if _, err := backup.Init(ctx, c); err != nil && !errors.Is(err, backup.ErrExists) {
-		return err
-	}
-	f, err := st.makePoint(ctx, primarySite, standbySite, st.source(), backup.Full)
+	f, err := st.planned(ctx)
 	if err != nil {
 		return err
 	}
 	st.sayPoint(f)
-	st.ok("%d objects, %s copied to %s, each read again there and hashed; the manifest last", f.Objects, size(f.Bytes), standbySite)
-	return st.log.remember(func(fs *facts) { fs.Points = append(fs.Points, f) })
+	if err := st.log.remember(func(fs *facts) { fs.Points = append(fs.Points, f) }); err != nil {
+		return err
+	}
+	return st.sayVerified(ctx)
+}
+
+// sayVerified has everything at the standby read and hashed.
+func (st *story) sayVerified(ctx context.Context) error {
+	v, err := st.verify(ctx, primarySite, standbySite)
+	if err != nil {
+		return err
+	}
+	st.ok("%d objects, %s, read again at %s: every SHA-256 is right", v.Read, size(v.Bytes), standbySite)
+	return st.log.remember(func(f *facts) { f.Verified = verifyFact{Objects: v.Read, Bytes: v.Bytes} })
+}
+
+// planned lets the Planner say what is due, and carries it out: a backup and
+// its replication. A plan is plain data. That is why the story, which cannot
+// wait until the next backup is due, may add one, and leave out the forgetting,
+// which has its own scene.
+func (st *story) planned(ctx context.Context) (pointFact, error) {
+	_, stop := st.wait("backup and replication")
+	defer stop()
+	p, err := st.planner()
+	if err != nil {
+		return pointFact{}, err
+	}
+	plan, err := p.Plan(ctx)
+	if err != nil {
+		return pointFact{}, err
+	}
+	plan.Actions = slices.DeleteFunc(plan.Actions, func(a dr.Action) bool {
+		return a.Kind != dr.ActInit && a.Kind != dr.ActBackup
+	})
+	if !slices.ContainsFunc(plan.Actions, func(a dr.Action) bool { return a.Kind == dr.ActBackup }) {
+		plan.Actions = append(plan.Actions, dr.Action{Kind: dr.ActBackup, Workload: service, Site: dr.PrimarySite, Reason: "asked for"})
+	}
+	plan.Actions = append(plan.Actions, dr.Action{Kind: dr.ActReplicate, Site: dr.StandbySite, Reason: "a point was made"})
+	out, err := p.Run(ctx, plan)
+	if err != nil {
+		return pointFact{}, err
+	}
+	f := pointFact{Site: primarySite}
+	for _, r := range out.Results {
+		switch r.Action.Kind {
+		case dr.ActBackup:
+			f.Point.ID, f.Took, f.Lag = r.Point, r.Took.Std(), f.Lag+r.Took.Std()
+		case dr.ActReplicate:
+			f.Bytes, f.Lag = r.Bytes, f.Lag+r.Took.Std()
+		}
+	}
+	repo, err := st.openRepository(ctx, primarySite)
+	if err != nil {
+		return f, err
+	}
+	if f.Point, err = repo.Point(ctx, f.Point.ID); err != nil {
+		return f, err
+	}
+	return f, whole(f.Point)
 }
 
 // increments is stage 5: backups while the service is in use, and retention.
@@ -53,7 +104,7 @@ func (st *story) increments(ctx context.Context) error {
 				return err
 			}
 		}
-		f, err := st.makePoint(ctx, primarySite, standbySite, st.source(), backup.Incremental)
+		f, err := st.planned(ctx)
 		if err != nil {
 			return err
 		}
@@ -63,12 +114,19 @@ func (st *story) increments(ctx context.Context) error {
 		}
 		crash(fmt.Sprintf("increment-%d:after", have+1))
 	}
-	return st.retain(ctx)
+	if err := st.retain(ctx); err != nil {
+		return err
+	}
+	return st.sayVerified(ctx)
 }
 
 // retain forgets, at both sites, what the policy does not keep.
 func (st *story) retain(ctx context.Context) error {
-	policy := retention.Policy{KeepLast: 3, Hourly: 24, Daily: 7}
+	c, err := st.drConfig()
+	if err != nil {
+		return err
+	}
+	policy := retention.Policy(c.Workloads[0].Retention)
 	for _, site := range []string{primarySite, standbySite} {
 		repo, err := st.openRepository(ctx, site)
 		if err != nil {
