@@ -378,7 +378,7 @@ func (c *checker) page(ctx context.Context, v *View, n node, depth int) ([]strin
 func (c *checker) item(ctx context.Context, v *View, it Item) ([]string, error) {
 	var keys []string
 	var last chunkID
-	for l, err := range v.refs(ctx, it.content) {
+	for l, err := range v.refs(ctx, it) {
 		if err != nil {
 			below, err := c.because(ctx, last, err)
 			return append(keys, below...), err

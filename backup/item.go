@@ -107,7 +107,11 @@ func appendRefs(b []byte, refs []ref) []byte {
 }
 
 func (d *decoder) ref() ref {
-	return ref{id: d.sum("chunk id"), plain: uint32(d.uint("chunk length", maxData))}
+	r := ref{id: d.sum("chunk id"), plain: uint32(d.uint("chunk length", maxData))}
+	if r.plain == 0 {
+		d.fail("chunk %s is empty", r.id)
+	}
+	return r
 }
 
 func (d *decoder) refs(limit int) []ref {
@@ -181,6 +185,9 @@ type page struct {
 
 func decodePage(b []byte) (page, error) {
 	d := &decoder{b: b}
+	if len(b) == 0 {
+		d.fail("page is empty")
+	}
 	var p page
 	switch kind := d.byte("page kind"); kind {
 	case pageItems:
@@ -193,6 +200,9 @@ func decodePage(b []byte) (page, error) {
 		}
 	default:
 		d.fail("page of kind %d in a tree", kind)
+	}
+	if len(p.nodes) == 0 && d.err == nil && b[0] == pageNodes {
+		d.fail("page of nodes without any")
 	}
 	for i := 1; i < len(p.items) && d.err == nil; i++ {
 		if ComparePaths(p.items[i-1].Path, p.items[i].Path) >= 0 {
@@ -211,5 +221,8 @@ func decodeRefPage(b []byte) ([]ref, error) {
 		d.fail("page of kind %d in a list of chunks", kind)
 	}
 	refs := d.refs(listRefs)
+	if len(refs) == 0 {
+		d.fail("list of chunks without any")
+	}
 	return refs, d.end()
 }

@@ -470,7 +470,7 @@ func (v *View) walk(ctx context.Context, visit func(ref) error) error {
 			}
 		}
 		for _, it := range p.items {
-			for l, err := range v.refs(ctx, it.content) {
+			for l, err := range v.refs(ctx, it) {
 				if err != nil {
 					return err
 				}

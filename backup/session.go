@@ -94,7 +94,7 @@ func (s *Session) Reuse(ctx context.Context, prev, it Item) error {
 		return errors.New("reuse: this session has no parent; read and Add instead")
 	}
 	it.Size, it.content = prev.Size, prev.content
-	for d, err := range s.parent.refs(ctx, prev.content) {
+	for d, err := range s.parent.refs(ctx, prev) {
 		if err != nil {
 			return fmt.Errorf("reuse %q: %w", prev.Path, err)
 		}

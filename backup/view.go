@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -106,6 +107,9 @@ func (v *View) run(ctx context.Context, root node) iter.Seq2[Item, error] {
 
 // page reads a page of the tree.
 func (v *View) page(ctx context.Context, n node, depth int) (page, error) {
+	if err := ctx.Err(); err != nil {
+		return page{}, context.Cause(ctx)
+	}
 	if depth > maxTreeDepth {
 		return page{}, fmt.Errorf("%w: tree is more than %d pages deep", ErrDamaged, maxTreeDepth)
 	}
@@ -116,6 +120,11 @@ func (v *View) page(ctx context.Context, n node, depth int) (page, error) {
 	p, err := decodePage(b)
 	if err != nil {
 		return page{}, fmt.Errorf("items of %s: page %s: %w", v.m.point.ID, n.page.id, err)
+	}
+	if depth > 0 && len(p.items)+len(p.nodes) == 0 {
+		// With the order of items this is what keeps a forged tree from
+		// being endless.
+		return page{}, fmt.Errorf("items of %s: page %s: %w: it is empty", v.m.point.ID, n.page.id, ErrDamaged)
 	}
 	return p, nil
 }
@@ -223,35 +232,56 @@ type listed struct {
 }
 
 // refs yields the whole list of an item's content, pages before what they
-// list.
-func (v *View) refs(ctx context.Context, c content) iter.Seq2[listed, error] {
+// list. A list that does not add up to the item's size ends with an error.
+func (v *View) refs(ctx context.Context, it Item) iter.Seq2[listed, error] {
 	return func(yield func(listed, error) bool) {
-		var walk func(c content) bool
-		walk = func(c content) bool {
+		left := it.Size
+		var walk func(c content) error
+		walk = func(c content) error {
 			for _, r := range c.refs {
+				if c.depth == 0 {
+					if left -= int64(r.plain); left < 0 {
+						return fmt.Errorf("content of %.200q: %w: it is longer than the %d bytes announced", it.Path, ErrDamaged, it.Size)
+					}
+				}
 				if !yield(listed{r, c.depth}, nil) {
-					return false
+					return errStop
 				}
 				if c.depth == 0 {
 					continue
 				}
-				b, err := v.r.chunk(ctx, v.cache, kindMeta, r)
-				var below []ref
-				if err == nil {
-					below, err = decodeRefPage(b)
-				}
+				below, err := v.refPage(ctx, r)
 				if err != nil {
-					yield(listed{}, err)
-					return false
+					return fmt.Errorf("content of %.200q: %w", it.Path, err)
 				}
-				if !walk(content{c.depth - 1, below}) {
-					return false
+				if err := walk(content{c.depth - 1, below}); err != nil {
+					return err
 				}
 			}
-			return true
+			return nil
 		}
-		walk(c)
+		err := walk(it.content)
+		if err == nil && left > 0 {
+			err = fmt.Errorf("content of %.200q: %w: it ends %d bytes early", it.Path, ErrDamaged, left)
+		}
+		if err != nil && err != errStop {
+			yield(listed{}, err)
+		}
 	}
+}
+
+var errStop = errors.New("the loop was left")
+
+// refPage reads a page of a list of chunks.
+func (v *View) refPage(ctx context.Context, r ref) ([]ref, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	b, err := v.r.chunk(ctx, v.cache, kindMeta, r)
+	if err != nil {
+		return nil, err
+	}
+	return decodeRefPage(b)
 }
 
 // Open returns the content of an item of this view. Reading fails with an
@@ -259,10 +289,7 @@ func (v *View) refs(ctx context.Context, c content) iter.Seq2[listed, error] {
 // content is not intact. The reader reads ahead; close it.
 func (v *View) Open(ctx context.Context, it Item) (io.ReadCloser, error) {
 	c := it.content
-	if len(c.refs) == 0 {
-		if it.Size != 0 {
-			return nil, fmt.Errorf("open %.200q: %w: %d bytes without content", it.Path, ErrDamaged, it.Size)
-		}
+	if len(c.refs) == 0 && it.Size == 0 {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	if c.depth == 0 && len(c.refs) == 1 {
@@ -289,7 +316,7 @@ func (v *View) readAhead(ctx context.Context, it Item) io.ReadCloser {
 				return false
 			}
 		}
-		for r, err := range v.refs(ctx, it.content) {
+		for r, err := range v.refs(ctx, it) {
 			if r.depth > 0 && err == nil {
 				continue
 			}
@@ -307,7 +334,7 @@ func (v *View) readAhead(ctx context.Context, it Item) io.ReadCloser {
 			}()
 		}
 	}()
-	return &contentReader{queue: queue, cancel: cancel, path: it.Path, left: it.Size,
+	return &contentReader{queue: queue, cancel: cancel, path: it.Path,
 		stopped: func() error { return context.Cause(ctx) }}
 }
 
@@ -321,7 +348,6 @@ type contentReader struct {
 	cancel  context.CancelFunc
 	stopped func() error // why queue was closed early, if it was
 	path    string
-	left    int64
 	b       []byte
 	err     error
 }
@@ -366,17 +392,12 @@ func (r *contentReader) fill() {
 		r.err = io.EOF
 		if err := r.stopped(); err != nil {
 			r.err = err
-		} else if r.left != 0 {
-			r.err = fmt.Errorf("read %.200q: %w: content ends %d bytes early", r.path, ErrDamaged, r.left)
 		}
 		return
 	}
 	f := <-c
-	r.b, r.left = f.b, r.left-int64(len(f.b))
-	if f.err != nil {
+	if r.b = f.b; f.err != nil {
 		r.err = fmt.Errorf("read %.200q: %w", r.path, f.err)
-	} else if r.left < 0 {
-		r.b, r.err = nil, fmt.Errorf("read %.200q: %w: content is %d bytes longer than announced", r.path, ErrDamaged, -r.left)
 	}
 }
 
