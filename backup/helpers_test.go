@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -221,6 +222,15 @@ func copyStore(t testing.TB, s provider.BlobStore) *providertest.Memory {
 func put(t testing.TB, s provider.BlobStore, key string, b []byte) {
 	t.Helper()
 	if _, err := s.Put(t.Context(), key, provider.Bytes(b), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unmarshalLine decodes the first line of b.
+func unmarshalLine(t testing.TB, b []byte, v any) {
+	t.Helper()
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	if err := json.Unmarshal(line, v); err != nil {
 		t.Fatal(err)
 	}
 }
