@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/httpstore"
+	"github.com/holdfast-go/holdfast/provider/local"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
@@ -34,6 +35,7 @@ func noTemp(t testing.TB) httpstore.HandlerConfig {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore {
 		return client(t, serve(t, providertest.NewMemory(), noTemp(t)))
 	}, providertest.CheckOptions{})
@@ -41,6 +43,7 @@ func TestConformance(t *testing.T) {
 
 // The same over TLS and HTTP/2.
 func TestConformanceTLS(t *testing.T) {
+	t.Parallel()
 	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore {
 		h, err := httpstore.NewHandler(providertest.NewMemory(), httpstore.HandlerConfig{Token: token})
 		if err != nil {
@@ -392,4 +395,18 @@ func TestBoundedMemory(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > size/8 {
 		t.Errorf("allocated %d bytes to move %d", n, size)
 	}
+}
+
+// A store in a directory, served to two clients.
+func TestConformanceLocal(t *testing.T) {
+	t.Parallel()
+	store, err := local.NewBlobStore(local.Config{Dir: t.TempDir(), Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	url := serve(t, store, noTemp(t))
+	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore { return client(t, url) }, providertest.CheckOptions{
+		Second: func() (provider.BlobStore, error) { return client(t, url), nil },
+	})
 }
