@@ -1,3 +1,16 @@
+// Package local keeps the contracts of package provider on one machine, with
+// nothing but its file system and its network: a [BlobStore] in a directory, a
+// [Snapshotter] over directories, and a [DNS] provider with the [DNSServer] it
+// edits. It is what tests, examples, a single host and a removable disk use.
+//
+// A store in a directory is durable: a Put that returned nil outlives a crash
+// of the process and of the machine, as far as the disk keeps what it was told
+// to flush. Its conditions and locks hold between the processes of the
+// machine. It does not protect against whoever may write to the directory with
+// other programs, and it is no second site: what burns with the machine, burns.
+//
+// The layout of a store is private to this package; a later version reads the
+// stores of an earlier one, or refuses them by name.
 package local
 
 import (
