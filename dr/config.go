@@ -216,6 +216,11 @@ type Failover struct {
 	// charge of a run. 0 means 30 seconds.
 	LeaseTTL Duration `yaml:"lease_ttl,omitempty" json:"lease_ttl,omitzero"`
 
+	// Settle is how long a call that was given up may still take effect in
+	// a cloud; the run waits that long before it passes the point of no
+	// return. 0 means 15 seconds.
+	Settle Duration `yaml:"settle,omitempty" json:"settle,omitzero"`
+
 	// Budget is the promise from the decision to verified traffic. 0 means
 	// 5 minutes.
 	Budget Duration `yaml:"budget,omitempty" json:"budget,omitzero"`

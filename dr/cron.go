@@ -212,6 +212,9 @@ func (c cron) longestGap() (time.Duration, error) {
 	}
 	overnight := first.Sub(last) // plus the distance of two matching days
 
+	if f[2] == "*" && f[3] == "*" && f[4] == "*" {
+		return max(longest, Day+overnight), nil
+	}
 	day, err := gronx.NextTickAfter(days, origin, true)
 	if err != nil {
 		return 0, errNoTick

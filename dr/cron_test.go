@@ -91,8 +91,10 @@ func TestCronAtClockChanges(t *testing.T) {
 func reference(c cron, from, to time.Time) []time.Time {
 	var out []time.Time
 	g := gronx.New()
+	segments, _ := gronx.Segments(c.expr)
 	matches := func(w time.Time) bool {
-		due, err := g.IsDue(c.expr, w)
+		g.C.SetRef(w)
+		due, err := g.SegmentsDue(segments)
 		return err == nil && due
 	}
 	asUTC := func(at time.Time) time.Time {
@@ -133,7 +135,7 @@ func TestCronAgainstReference(t *testing.T) {
 		"0 3 1 * *", "59 0-4 * * 0,1", "0 2 8 3 *", "30 0 1-7 * *", "7 * 1 * *",
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	rounds := 2
+	rounds := 1
 	if os.Getenv("HOLDFAST_LONG") != "" {
 		rounds = 20
 	}
@@ -146,7 +148,7 @@ func TestCronAgainstReference(t *testing.T) {
 				if got := ticks(t, c, from, to); !slices.EqualFunc(got, want, time.Time.Equal) {
 					t.Fatalf("%s %q from %v:\n got %v\nwant %v", zone, expr, from, got, want)
 				}
-				for range 10 {
+				for range 4 {
 					at := from.Add(time.Duration(r.Int64N(int64(50 * time.Hour))))
 					i, _ := slices.BinarySearchFunc(want, at.Add(1), time.Time.Compare)
 					if i == 0 {

@@ -16,6 +16,7 @@ const (
 	defaultThreshold = 3
 	defaultTTL       = Duration(time.Minute)
 	defaultBudget    = Duration(5 * time.Minute)
+	defaultSettle    = Duration(15 * time.Second)
 	defaultPriority  = 3
 )
 
@@ -65,6 +66,7 @@ func (f Failover) mode() failover.Mode {
 
 func (f Failover) interval() time.Duration { return or(f.HealthInterval, defaultHealth).Std() }
 func (f Failover) threshold() int          { return or(f.FailureThreshold, defaultThreshold) }
+func (f Failover) settle() time.Duration   { return or(f.Settle, defaultSettle).Std() }
 func (f Failover) budget() time.Duration   { return or(f.Budget, defaultBudget).Std() }
 
 // detection is the time until a fault is noticed: the threshold of probes in

@@ -150,9 +150,8 @@ func (p *Planner) predictRTO(w Workload, m measured, bytes int64, ahead time.Dur
 	}
 	took, basis := m.restoreTime(w, bytes)
 	took = tidy(took)
-	b := p.config.rtoBudget(0)
+	b := p.config.rtoBudget(took)
 	b.add(tidy(ahead), "to restore what comes first")
-	b.add(took, "to restore")
 	if basis == "" {
 		return Prediction{Sum: b.String(), Basis: "no drill has measured a restore yet"}, 0
 	}

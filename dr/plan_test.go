@@ -221,7 +221,7 @@ func TestPredictsMissedRTO(t *testing.T) {
 		w.sites[site] = siteState{points: []backup.Point{point("a", time.Hour, 100<<30), point("b", 10*time.Minute, 160<<30)}}
 	}
 	fc := p.forecasts(w)
-	if got := fc[0].RTO.Sum; got != "32m to restore = 32m" {
+	if got := fc[0].RTO.Sum; got != "32m to restore + 15s to settle = 32m15s" {
 		t.Errorf("RTO sum %q", got)
 	}
 	if got := fc[0].RPO.Sum; got != "5m between points + 30s backup + 10s replication + 1m for one retry = 6m40s" {
@@ -231,7 +231,7 @@ func TestPredictsMissedRTO(t *testing.T) {
 	for _, v := range p.violations(w, fc[:1]) {
 		texts = append(texts, v.String())
 	}
-	want := []string{"orders rto (predicted): this plan cannot meet the RTO of 30m: 32m to restore = 32m (measured in 1 drill); data grew 60 % since the last drill"}
+	want := []string{"orders rto (predicted): this plan cannot meet the RTO of 30m: 32m to restore + 15s to settle = 32m15s (measured in 1 drill); data grew 60 % since the last drill"}
 	if d := cmp.Diff(want, texts); d != "" {
 		t.Error(d)
 	}

@@ -263,6 +263,7 @@ func (p *Planner) judgeWorkloads(w *world, plan *Plan, problem func(string, ...a
 	restore, _ := p.restoreAll(w)
 	var b budget
 	b.add(tidy(restore), "to restore")
+	b.add(p.config.Failover.settle(), "to settle")
 	if p.config.DNS != nil {
 		b.add(p.config.DNS.ttl(), "for clients to follow DNS")
 	}

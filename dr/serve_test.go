@@ -31,16 +31,16 @@ func (f *fixture) serve(t *testing.T, d time.Duration) {
 // holds at the standby throughout, retention and drills run.
 func TestServe(t *testing.T) {
 	f := newFixture(t)
-	f.config.Drill.Every = Duration(2 * time.Hour)
+	f.config.Drill.Every = Duration(30 * time.Minute)
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		f.serve(t, 90*time.Minute)
-		if n := len(f.eventsOf(EventBackup)); n < 18+3 || n > 19+4 {
-			t.Errorf("%d backups in 90 minutes", n)
+		f.serve(t, 46*time.Minute)
+		if n := len(f.eventsOf(EventBackup)); n != 10+2 {
+			t.Errorf("%d backups in 46 minutes", n)
 		}
 		time.Sleep(3 * time.Minute) // down
 		restart := time.Now()
-		f.serve(t, 150*time.Minute)
+		f.serve(t, 70*time.Minute)
 
 		last := start
 		for _, e := range f.eventsOf(EventBackup) {
@@ -69,7 +69,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%d points of orders are left", n)
 		}
 		drills := f.eventsOf(EventDrill)
-		if len(drills) < 4 || slices.ContainsFunc(drills, func(e Event) bool { return e.Err != nil }) {
+		if len(drills) < 6 || slices.ContainsFunc(drills, func(e Event) bool { return e.Err != nil }) {
 			t.Errorf("drills %v", drills)
 		}
 		for _, e := range f.eventsOf(EventObjective) {
@@ -159,7 +159,7 @@ func TestServeFlakyStores(t *testing.T) {
 		for i, bucket := range []string{"mem://a/", "mem://b/", "mem://c/"} {
 			f.stores[bucket].Use(providertest.Seeded(uint64(i+1), 0.02))
 		}
-		f.serve(t, 3*time.Hour)
+		f.serve(t, time.Hour)
 		for _, s := range f.stores {
 			s.Use(nil)
 		}

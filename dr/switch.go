@@ -67,7 +67,7 @@ func (p *Planner) FailoverPlan(ctx context.Context, kind failover.Kind, fault ti
 	}
 	plan, err := failover.NewPlan(failover.PlanConfig{
 		Kind: kind, Service: p.config.Name, From: from, To: to, Profile: p.config.Failover.Profile,
-		Created: w.now, Fault: fault, Budget: p.config.Failover.budget(),
+		Created: w.now, Fault: fault, Budget: p.config.Failover.budget(), Settle: p.config.Failover.settle(),
 		Expected:  p.expectedLoss(w, kind),
 		Predicted: p.predictSteps(w),
 		Timeouts:  p.stepTimeouts(w),

@@ -117,6 +117,7 @@ func (c Config) rtoBudget(restore time.Duration) budget {
 		b.add(c.Failover.detection(), "to notice the fault")
 	}
 	b.add(restore, "to restore")
+	b.add(c.Failover.settle(), "to settle")
 	if c.DNS != nil {
 		b.add(c.DNS.ttl(), "for clients to follow DNS")
 	}
