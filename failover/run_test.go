@@ -509,3 +509,125 @@ func TestEvaluateChangesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A run that was interrupted before it said anything about the active site
+// still keeps others from beginning.
+func TestOpenRunKeepsOthersOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s, store := plan(t, Failover), newStage(), providertest.NewMemory()
+		ctx, cancel := context.WithCancel(t.Context())
+		s.hook = func(verb string, c Call) { cancel() }
+		if r, _ := Run(ctx, s.config(p, store), p); r.Outcome != Interrupted {
+			t.Fatalf("%+v", r)
+		}
+		s.hook = nil
+		other := p
+		other.ID = "other"
+		if _, err := Run(t.Context(), s.config(p, store), other); !errors.Is(err, ErrUnfinished) || !strings.Contains(err.Error(), p.ID) {
+			t.Errorf("%v", err)
+		}
+		if e, err := Evaluate(t.Context(), s.config(p, store), other); err != nil || len(e.Problems) != 1 || !strings.Contains(e.Problems[0], p.ID) {
+			t.Errorf("%v %v", e.Problems, err)
+		}
+		if len(s.calls) > 0 {
+			t.Errorf("calls %v", s.calls)
+		}
+	})
+}
+
+// A run whose process died before its first record, or whose first record is
+// still under way, is closed by the next one; the late record then finds its
+// place taken.
+func TestUnbornRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s, store := plan(t, Failover), newStage(), providertest.NewMemory()
+		held, err := openLease(t, store, "gone").TryAcquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		unborn := p
+		unborn.ID = "unborn"
+		if err := held.setRun(t.Context(), unborn.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(t.Context(), s.config(p, store), p); err != nil {
+			t.Fatal(err)
+		}
+		if err := appendRecord(t.Context(), store, accepted(unborn)); !errors.Is(err, ErrDeposed) {
+			t.Errorf("the late record: %v", err)
+		}
+		if r, err := Load(t.Context(), store, unborn.ID); err != nil || r.Outcome != Abandoned {
+			t.Errorf("%+v %v", r, err)
+		}
+	})
+}
+
+// slowStore answers the announcement of a step half a minute after it has
+// stored it.
+type slowStore struct{ provider.BlobStore }
+
+func (s slowStore) Put(ctx context.Context, key string, b provider.Body, o provider.PutOptions) (provider.Info, error) {
+	info, err := s.BlobStore.Put(ctx, key, b, o)
+	body := make([]byte, b.Size())
+	if _, readErr := b.ReadAt(body, 0); readErr == nil && strings.Contains(string(body), `"kind":"started"`) {
+		time.Sleep(30 * time.Second)
+	}
+	return info, err
+}
+
+// The deadline of a call counts from before its announcement was sent:
+// another process may have read the announcement long before our reply came.
+func TestDeadlineCountsFromAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s, store := plan(t, Failover), newStage(), providertest.NewMemory()
+		c := s.config(p, slowStore{store})
+		looked := false
+		c.Actions["fence"] = ActionFuncs{ObserveFunc: c.Actions["fence"].Observe, UndoFunc: c.Actions["fence"].Undo,
+			DoFunc: func(ctx context.Context, call Call) (Evidence, error) {
+				looked = true
+				d, ok := ctx.Deadline()
+				if left := time.Until(d); !ok || left != p.Steps[1].Timeout-30*time.Second {
+					t.Errorf("%v left of %v, 30 s after the announcement", left, p.Steps[1].Timeout)
+				}
+				return s.evidence["fence"], nil
+			}}
+		s.done["fence"] = false
+		Run(t.Context(), c, p)
+		if !looked {
+			t.Error("the fence was never called")
+		}
+	})
+}
+
+// A process that was suspended for longer than its lease is valid does
+// nothing when it wakes, even if nobody has told it yet.
+func TestNothingAfterLeaseRanOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s, store := plan(t, Failover), newStage(), providertest.NewMemory()
+		held, err := openLease(t, store, "sleeper").TryAcquire(t.Context()) // and nobody keeps it
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.config(p, store).withDefaults(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &driver{cfg: c, held: held}
+		st, err := fold(state{}, accepted(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(27 * time.Second)
+		for _, kind := range []effectKind{effAppend, effObserve, effDo, effUndo, effActivate} {
+			if _, err := d.perform(t.Context(), st, effect{kind: kind, step: 1, record: Record{Kind: RecordStarted, Step: "fence"}}); !errors.Is(err, ErrLost) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		if len(s.calls) > 0 {
+			t.Errorf("calls %v", s.calls)
+		}
+		for info, err := range store.List(t.Context(), "journal/", provider.ListOptions{}) {
+			t.Errorf("%v %v", info.Key, err)
+		}
+	})
+}

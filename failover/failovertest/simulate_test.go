@@ -57,7 +57,7 @@ func TestCrashPoints(t *testing.T) {
 			for _, v := range r.Violations {
 				t.Error(v.Explain())
 			}
-			if r.Seeds < 3*8*5 {
+			if r.Seeds < 100 {
 				t.Errorf("only %d crash points", r.Seeds)
 			}
 			t.Log(r)
