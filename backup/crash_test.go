@@ -57,7 +57,7 @@ func newScene(t *testing.T) *scene {
 	s.first = mustBackup(t, reopenWith(t, newRepoConfig(t, store)), "w", s.one, backup.Full).ID
 	s.two = &tree{files: maps.Clone(s.one.files)}
 	for i := range 4 {
-		s.two.files[fmt.Sprintf("new%d", i)] = file{content: random(uint64(10+i), 900_000)}
+		s.two.files[fmt.Sprintf("new%d", i)] = file{content: random(uint64(10+i), 500_000)}
 	}
 	return s
 }
@@ -117,25 +117,25 @@ func (s *scene) survives(t *testing.T, what string, store *providertest.Memory, 
 // request has its effect.
 func TestCrashAtEveryRequest(t *testing.T) {
 	s := newScene(t)
-	attempt := func(store *providertest.Memory, script providertest.Script) (backup.Point, error, int) {
+	attempt := func(store *providertest.Memory, script providertest.Script) (backup.Point, int, error) {
 		f := providertest.NewFaulty(store, script)
 		c := config(createOnly{f, t})
 		c.PackSize = 1 << 20
 		r, err := backup.Open(t.Context(), c)
 		if err != nil {
-			return backup.Point{}, err, 0
+			return backup.Point{}, 0, err
 		}
 		p, err := r.Backup(t.Context(), "w", s.two, backup.BackupOptions{})
-		return p, err, len(f.Calls())
+		return p, len(f.Calls()), err
 	}
-	_, err, calls := attempt(copyStore(t, s.store), nil)
+	_, calls, err := attempt(copyStore(t, s.store), nil)
 	if err != nil || calls < 10 {
 		t.Fatalf("undisturbed: %v after %d requests", err, calls)
 	}
 	for n := 1; n <= calls; n++ {
 		for name, script := range map[string]providertest.Script{"before": providertest.CrashBefore(n), "after": providertest.CrashAfter(n)} {
 			store := copyStore(t, s.store)
-			p, err, _ := attempt(store, script)
+			p, _, err := attempt(store, script)
 			what := fmt.Sprintf("crash %s request %d", name, n)
 			s.survives(t, what, store, p, err)
 			if t.Failed() {
@@ -149,23 +149,23 @@ func TestCrashAtEveryRequest(t *testing.T) {
 // effect is recognised, and the backup goes on.
 func TestLostReplies(t *testing.T) {
 	s := newScene(t)
-	attempt := func(script providertest.Script) (*providertest.Memory, backup.Point, error, []providertest.Call) {
+	attempt := func(script providertest.Script) (*providertest.Memory, backup.Point, []providertest.Call, error) {
 		store := copyStore(t, s.store)
 		f := providertest.NewFaulty(store, script)
 		c := config(f)
 		c.PackSize = 1 << 20
 		r, err := backup.Open(t.Context(), c)
 		if err != nil {
-			return store, backup.Point{}, err, f.Calls()
+			return store, backup.Point{}, f.Calls(), err
 		}
 		p, err := r.Backup(t.Context(), "w", s.two, backup.BackupOptions{})
-		return store, p, err, f.Calls()
+		return store, p, f.Calls(), err
 	}
-	_, _, _, calls := attempt(nil)
+	_, _, calls, _ := attempt(nil)
 	for n := range len(calls) {
 		for _, fault := range []providertest.Fault{{After: providertest.ErrInjected}, {Before: providertest.ErrInjected}} {
 			put := false
-			store, p, err, _ := attempt(func(c providertest.Call) providertest.Fault {
+			store, p, _, err := attempt(func(c providertest.Call) providertest.Fault {
 				if c.N == n+1 {
 					put = c.Op == "put"
 					return fault
@@ -179,7 +179,7 @@ func TestLostReplies(t *testing.T) {
 			s.survives(t, what, store, p, err)
 		}
 	}
-	store, p, err, _ := attempt(func(c providertest.Call) providertest.Fault {
+	store, p, _, err := attempt(func(c providertest.Call) providertest.Fault {
 		if c.Op == "put" {
 			return providertest.Fault{After: providertest.ErrInjected}
 		}
@@ -194,7 +194,7 @@ func TestLostReplies(t *testing.T) {
 // A full store ends the backup with its error, and loses nothing.
 func TestFullStore(t *testing.T) {
 	s := newScene(t)
-	for room := range 12 {
+	for room := range 8 {
 		store := copyStore(t, s.store)
 		var mu sync.Mutex
 		puts := 0
@@ -214,7 +214,7 @@ func TestFullStore(t *testing.T) {
 		if err != nil && !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("room for %d objects: %v, want ENOSPC", room, err)
 		}
-		if err == nil && room < 6 {
+		if err == nil && room < 5 {
 			t.Errorf("room for %d objects: the backup succeeded", room)
 		}
 		s.survives(t, fmt.Sprintf("room for %d objects", room), store, p, err)
@@ -225,7 +225,7 @@ func TestFullStore(t *testing.T) {
 func TestResume(t *testing.T) {
 	store := providertest.NewMemory()
 	c := newRepoConfig(t, store)
-	big := treeOf(map[string]string{"a": random(7, 50<<20), "b": "last"})
+	big := treeOf(map[string]string{"a": random(7, 20<<20), "b": "last"})
 	stop := errors.New("stop")
 	big.during = func(p string) error {
 		if p == "b" {
@@ -241,8 +241,8 @@ func TestResume(t *testing.T) {
 	}
 	big.during = nil
 	p := mustBackup(t, reopenWith(t, c), "w", big, backup.Full)
-	if p.Stats.BytesNew > 10<<20 {
-		t.Errorf("after 50 MiB were interrupted, %d bytes were new again", p.Stats.BytesNew)
+	if p.Stats.BytesNew > 6<<20 {
+		t.Errorf("after 20 MiB were interrupted, %d bytes were new again", p.Stats.BytesNew)
 	}
 	mustHold(t, reopenWith(t, c), p.ID, big.files)
 }

@@ -107,7 +107,7 @@ func step(n int) int {
 	if long() {
 		return 1
 	}
-	return max(1, n/25)
+	return max(1, n/15)
 }
 
 func TestTruncatedAndMissingObjects(t *testing.T) {

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -219,12 +220,21 @@ func (g *generator) Restore(ctx context.Context, v *backup.View, d backup.Destin
 	return nil
 }
 
-type noise struct{ x uint64 }
+// noise is cheap to make, does not compress, and never repeats: a random
+// block, stamped with a counter in every kilobyte.
+type noise struct {
+	n     uint64
+	block string
+}
 
 func (n *noise) Read(p []byte) (int, error) {
-	for i := range p {
-		n.x = n.x*6364136223846793005 + 1442695040888963407
-		p[i] = byte(n.x >> 56)
+	if n.block == "" {
+		n.block = random(77, 64<<10)
+	}
+	p = p[:copy(p, n.block)]
+	for i := 0; i+8 <= len(p); i += 1 << 10 {
+		n.n++
+		binary.LittleEndian.PutUint64(p[i:], n.n*0x9e3779b97f4a7c15)
 	}
 	return len(p), nil
 }
@@ -276,7 +286,7 @@ func TestCancel(t *testing.T) {
 	r := newRepo(t, store)
 	target := &tree{files: map[string]file{}}
 	for i := range 50 {
-		target.files[fmt.Sprint(i)] = file{content: random(uint64(i), 200_000)}
+		target.files[fmt.Sprint(i)] = file{content: random(uint64(i), 60_000)}
 	}
 	before := runtime.NumGoroutine()
 	for n := range 10 {

@@ -132,10 +132,11 @@ func (w *walker) below(rel, full string, yield func(*entry) bool) bool {
 		if errors.Is(e.err, fs.ErrNotExist) {
 			continue // deleted since the directory was read
 		}
+		enter := e.err == nil && e.fi.IsDir() // what is yielded may be read at once, and described anew
 		if !yield(e) {
 			return false
 		}
-		if e.err == nil && e.fi.IsDir() && !w.below(e.rel, e.full, yield) {
+		if enter && !w.below(e.rel, e.full, yield) {
 			return false
 		}
 	}
