@@ -160,6 +160,32 @@ func TestVanished(t *testing.T) {
 	}
 }
 
+// TestWithoutMarker has only the marker go, as when another file system is
+// half copied over the store.
+func TestWithoutMarker(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, local.Config{Dir: dir, Create: true})
+	put(t, s, "a/x", "x", provider.PutOptions{})
+	if err := os.Remove(filepath.Join(dir, "holdfast-store")); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	_, putErr := s.Put(ctx, "a/y", strings.NewReader("y"), provider.PutOptions{})
+	_, statErr := s.Stat(ctx, "a/y")
+	var listErr error
+	for _, err := range s.List(ctx, "b/", provider.ListOptions{}) {
+		listErr = err
+	}
+	for op, err := range map[string]error{"put": putErr, "stat": statErr, "list": listErr, "delete": s.Delete(ctx, "a/y", provider.DeleteOptions{})} {
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	if b, _, err := provider.ReadAll(ctx, s, "a/x", 10); err != nil || string(b) != "x" {
+		t.Errorf("what is there can still be saved: %q, %v", b, err)
+	}
+}
+
 func TestModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no mode bits on windows")
