@@ -56,7 +56,7 @@ drill: {scratch: DIR/scratch}
 		log.Fatal(err)
 	}
 	for _, a := range plan.Actions {
-		fmt.Println(a.Kind, a.Workload)
+		fmt.Println(strings.TrimSpace(string(a.Kind) + " " + a.Workload))
 	}
 	if _, err := planner.Run(ctx, plan); err != nil {
 		log.Fatal(err)

@@ -247,3 +247,36 @@ func TestAssistedNeedsApproval(t *testing.T) {
 		}
 	})
 }
+
+// After a failover the old primary comes back while the witness is away: what
+// it backs up must not arrive at the standby as the newest point.
+func TestOldPrimaryDoesNotReplicate(t *testing.T) {
+	f := newFixture(t)
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		plan, err := p.FailoverPlan(t.Context(), failover.Failover, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Failover(t.Context(), plan, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Minute)
+		before := len(points(t, p, StandbySite, "orders"))
+		f.stores["mem://c/"].Use(func(providertestCall) providertestFault { return providertestFault{Before: errAway} })
+		f.serve(t, 20*time.Minute) // a new process at the old primary
+		if plan, err := f.planner(t).Plan(t.Context()); err != nil || strings.Contains(plan.String(), "replicate") {
+			t.Errorf("%v\n%v", err, plan)
+		}
+		f.stores["mem://c/"].Use(nil)
+		if after := len(points(t, p, StandbySite, "orders")); after != before {
+			t.Errorf("%d points of the old primary arrived", after-before)
+		}
+		// The process that saw the failover goes on at the standby.
+		f.stores["mem://c/"].Use(func(providertestCall) providertestFault { return providertestFault{Before: errAway} })
+		if plan, err := p.Plan(t.Context()); err != nil || plan.Active != StandbySite {
+			t.Errorf("%v\n%v", err, plan)
+		}
+	})
+}

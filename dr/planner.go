@@ -26,8 +26,9 @@ type Planner struct {
 	log      *slog.Logger
 	notifier notify.Notifier
 
-	mu     sync.Mutex // guards stores; never held during I/O
+	mu     sync.Mutex // guards what follows; never held during I/O
 	stores map[string]provider.BlobStore
+	seen   string // the site in charge when the lease was last read
 
 	events sync.Mutex // serializes Parts.Events
 	busy   locks

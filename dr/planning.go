@@ -98,7 +98,7 @@ func (p *Planner) planBackups(w *world) []Action {
 func (p *Planner) planReplication(w *world, before []Action) []Action {
 	to := otherSite(w.active)
 	there := w.sites[to]
-	if there.err != nil && !there.absent && !errors.Is(there.err, errNoKey) {
+	if w.unsure || there.err != nil && !there.absent && !errors.Is(there.err, errNoKey) {
 		return nil
 	}
 	have := map[backup.PointID]bool{}

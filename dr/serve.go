@@ -199,10 +199,8 @@ const alertAfter = 3
 func (s *server) replication(ctx context.Context) {
 	failures := 0
 	for {
-		if _, active, between, err := s.p.inCharge(ctx); !between && (err == nil || active == "") {
-			if err != nil {
-				active = PrimarySite
-			}
+		// Without knowing who is in charge nothing is replicated: see read.
+		if _, active, between, _ := s.p.inCharge(ctx); !between && active != "" {
 			if _, err := s.p.replicate(ctx, active); err != nil {
 				failures++
 			} else {

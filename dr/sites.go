@@ -186,22 +186,34 @@ func (r Recipient) identities(ctx context.Context) ([]backup.Identity, error) {
 }
 
 // inCharge says which site is, by the lease record; no record means the
-// primary. between is true while a run is between fence and pivot.
+// primary. between is true while a run is between fence and pivot. With an
+// error, active is what this process saw last, or empty.
 func (p *Planner) inCharge(ctx context.Context) (lease failover.LeaseRecord, active string, between bool, err error) {
-	control, err := p.control(ctx)
-	if err != nil {
-		return lease, "", false, err
-	}
-	lease, err = failover.ReadLease(ctx, control, "", p.config.Name)
+	lease, err = p.readLease(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch {
-	case errors.Is(err, provider.ErrNotFound):
-		return lease, PrimarySite, false, nil
 	case err != nil:
-		return lease, "", false, err
+		return lease, p.seen, false, err
 	case lease.Active == (failover.Active{}):
-		return lease, PrimarySite, false, nil
+		active = PrimarySite
 	case lease.Active.Site == "":
 		return lease, "", true, nil
+	default:
+		active = lease.Active.Site
 	}
-	return lease, lease.Active.Site, false, nil
+	p.seen = active
+	return lease, active, false, nil
+}
+
+func (p *Planner) readLease(ctx context.Context) (failover.LeaseRecord, error) {
+	control, err := p.control(ctx)
+	if err != nil {
+		return failover.LeaseRecord{}, err
+	}
+	lease, err := failover.ReadLease(ctx, control, "", p.config.Name)
+	if errors.Is(err, provider.ErrNotFound) {
+		return failover.LeaseRecord{}, nil
+	}
+	return lease, err
 }

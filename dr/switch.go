@@ -52,7 +52,7 @@ func (p *Planner) FailoverPlan(ctx context.Context, kind failover.Kind, fault ti
 		return failover.Plan{}, err
 	}
 	switch {
-	case w.control != nil && w.active == "":
+	case w.unsure:
 		return failover.Plan{}, fmt.Errorf("plan %s: %w", kind, w.control)
 	case w.between:
 		return failover.Plan{}, fmt.Errorf("plan %s: run %s stopped between fence and pivot; resume it", kind, w.lease.Run)

@@ -21,6 +21,7 @@ type world struct {
 	lease   failover.LeaseRecord
 	active  string // site in charge; empty between fence and pivot
 	between bool
+	unsure  bool  // active is assumed
 	control error // why lease and records could not be read
 
 	sites    map[string]siteState
@@ -43,10 +44,11 @@ const attemptWindow = 2 * Day
 func (p *Planner) read(ctx context.Context) (*world, error) {
 	w := &world{now: time.Now().UTC(), sites: map[string]siteState{}, proofs: map[string][]Proof{}, attempts: map[string][]Attempt{}}
 	w.lease, w.active, w.between, w.control = p.inCharge(ctx)
-	if w.control != nil {
-		// Nobody can have taken over without the control store, and backups
-		// must go on without it.
-		w.active = PrimarySite
+	if w.active == "" && !w.between {
+		// Backups must go on without the lease. But if the standby has taken
+		// over unseen, what the primary says is old, and must not arrive at
+		// the standby as its newest point: nothing is replicated.
+		w.active, w.unsure = PrimarySite, true
 	}
 	for _, site := range []string{PrimarySite, StandbySite} {
 		w.sites[site] = p.readSite(ctx, site)
