@@ -1,6 +1,8 @@
 package backup_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,7 +91,7 @@ func TestFlippedBits(t *testing.T) {
 			t.Fatal(err)
 		}
 		damaged := copyStore(t, store)
-		for i := 0; i < len(b); i += step(len(b)) {
+		for _, i := range flips(b) {
 			c := slices.Clone(b)
 			c[i] ^= 1 << (i % 8)
 			put(t, damaged, info.Key, c)
@@ -101,13 +103,58 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// step spreads the flips over an object: the first run of a developer should
-// not take minutes, and headers are long.
-func step(n int) int {
+// flips chooses the bytes to damage: all of them if there is time, else few
+// of the header, which is long, and many of what follows it.
+func flips(b []byte) []int {
 	if long() {
-		return 1
+		return slices.Collect(func(yield func(int) bool) {
+			for i := range b {
+				if !yield(i) {
+					return
+				}
+			}
+		})
 	}
-	return max(1, n/15)
+	head := len(b)
+	if bytes.HasPrefix(b, []byte("holdfast")) {
+		head = 12 + int(binary.BigEndian.Uint32(b[8:]))
+	}
+	out := []int{0, 8, 11, 12, head - 1, len(b) - 1}
+	for i := 0; i < head; i += max(1, head/5) {
+		out = append(out, i)
+	}
+	for i := head; i < len(b); i += max(1, (len(b)-head)/16) {
+		out = append(out, i)
+	}
+	return out
+}
+
+// A manifest under another's key, as who can write to the store but has no
+// keys might put it there, is no point.
+func TestRenamedManifest(t *testing.T) {
+	store, points := small(t)
+	r := reopen(t, store)
+	var ids []backup.PointID
+	for id := range points {
+		ids = append(ids, id)
+	}
+	b, _, err := provider.ReadAll(t.Context(), store, "points/"+string(ids[0]), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := ids[0][:len(ids[0])-4] + "0000"
+	put(t, store, "points/"+string(forged), b)
+	if _, err := r.Point(t.Context(), forged); !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("point under another key: %v, want ErrDamaged", err)
+	}
+	for _, p := range collect(t, r.Points(t.Context(), "")) {
+		if (p.Damaged != "") != (p.ID == forged) {
+			t.Errorf("%s: damaged %q", p.ID, p.Damaged)
+		}
+	}
+	if got := collect(t, r.Points(t.Context(), "w")); len(got) != len(points) {
+		t.Errorf("%d points of w, want %d", len(got), len(points))
+	}
 }
 
 func TestTruncatedAndMissingObjects(t *testing.T) {
