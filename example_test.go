@@ -54,6 +54,7 @@ func Example() {
 			Every: dr.Duration(5 * time.Minute), Retention: dr.KeepFor(dr.Duration(30 * 24 * time.Hour)),
 			RTOClass: dr.RTODataService, RPOClass: dr.RPOCritical,
 		}},
+		Failover: dr.Failover{Settle: dr.Duration(10 * time.Millisecond)}, // nothing here happens after it returned
 		Recipients: []dr.Recipient{{
 			Name: "standby", Key: key.Recipient().String(), Home: dr.AtStandby,
 			Identity: dr.Secret("file:" + path("standby.key")),
