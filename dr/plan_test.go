@@ -190,6 +190,28 @@ func TestRetention(t *testing.T) {
 	})
 }
 
+// Without the records nobody knows which point is the last proven: nothing is
+// forgotten.
+func TestRetentionNeedsTheRecords(t *testing.T) {
+	f := newFixture(t)
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		for range 5 { // the last run makes one too many, and plans before it does
+			f.catchUp(t, p)
+			time.Sleep(6 * time.Minute)
+		}
+		plan, err := p.Plan(t.Context())
+		if err != nil || !slices.Contains(kinds(plan), "forget orders") {
+			t.Fatalf("%v\n%v", err, plan)
+		}
+		f.stores["mem://c/"].Use(func(providertestCall) providertestFault { return providertestFault{Before: errAway} })
+		plan, err = p.Plan(t.Context())
+		if err != nil || slices.Contains(kinds(plan), "forget orders") || !strings.Contains(plan.String(), "nothing is forgotten") {
+			t.Errorf("%v\n%v", err, plan)
+		}
+	})
+}
+
 // An empty bucket where there was a repository is a loss, not a beginning.
 func TestPlanRefusesToBeginAnew(t *testing.T) {
 	f := newFixture(t)
