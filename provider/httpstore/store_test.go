@@ -397,7 +397,9 @@ func TestBoundedMemory(t *testing.T) {
 	}
 }
 
-// A store in a directory, served to two clients.
+// A store in a directory, served to two clients. All clauses sync many files,
+// so without HOLDFAST_LONG=1 only those are asked to which the store and the
+// wire both have something to add.
 func TestConformanceLocal(t *testing.T) {
 	t.Parallel()
 	store, err := local.NewBlobStore(local.Config{Dir: t.TempDir(), Create: true})
@@ -406,7 +408,15 @@ func TestConformanceLocal(t *testing.T) {
 	}
 	t.Cleanup(func() { store.Close() })
 	url := serve(t, store, noTemp(t))
-	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore { return client(t, url) }, providertest.CheckOptions{
+	o := providertest.CheckOptions{
 		Second: func() (provider.BlobStore, error) { return client(t, url), nil },
-	})
+		Only: []string{
+			"blob/put-if-absent", "blob/put-if-match-race", "blob/delete-version", "blob/body-fails", "blob/get-range",
+			"blob/get-version", "blob/get-open-reader", "blob/keys-odd", "blob/list-prefix", "blob/meta", "blob/error-type",
+		},
+	}
+	if os.Getenv("HOLDFAST_LONG") == "1" {
+		o.Only = nil
+	}
+	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore { return client(t, url) }, o)
 }

@@ -102,9 +102,6 @@ func (h *handler) receive(a *answer, r *http.Request, want [32]byte) (provider.B
 		}
 		body = io.NewSectionReader(f, 0, r.ContentLength)
 	}
-	// What follows waits for the store, not for the client: a deadline left
-	// on the connection would cancel the request.
-	a.control.SetReadDeadline(time.Time{})
 	if [32]byte(hash.Sum(nil)) != want {
 		cleanup()
 		return nil, nil, fmt.Errorf("receive upload: %w", provider.ErrCorrupt)

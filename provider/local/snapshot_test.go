@@ -145,6 +145,18 @@ func describe(t *testing.T, dir string) map[string]string {
 	return got
 }
 
+// writable lets the end of a test remove a region with what fill made in it.
+func writable(t testing.TB, region string) {
+	t.Cleanup(func() {
+		filepath.WalkDir(region, func(p string, d fs.DirEntry, err error) error {
+			if d != nil && d.IsDir() {
+				os.Chmod(p, 0o700)
+			}
+			return nil
+		})
+	})
+}
+
 // fill makes a tree with everything in it that a snapshot keeps.
 func fill(t testing.TB, dir string) {
 	t.Helper()
@@ -155,6 +167,7 @@ func fill(t testing.TB, dir string) {
 			t.Fatal(err)
 		}
 	}
+	writable(t, filepath.Dir(filepath.Dir(dir)))
 	must(os.MkdirAll(filepath.Join(dir, "sub", "deep"), 0o755))
 	must(os.MkdirAll(filepath.Join(dir, "empty"), 0o750))
 	must(os.WriteFile(filepath.Join(dir, "sub", "file"), []byte("content"), 0o640))
@@ -327,88 +340,90 @@ func removeLast(dir string, n int64) error {
 // A snapshot that is deleted while it is made leaves nothing, and its token
 // begins another one.
 func TestSnapshotDeletedWhilePending(t *testing.T) {
-	dir := t.TempDir()
-	reached, resume := make(chan bool), make(chan bool)
-	var once atomic.Bool
-	s, err := local.NewSteppedSnapshotter(local.SnapshotConfig{Dir: dir, Region: "here"}, func(step string) {
-		if step == "staged" && once.CompareAndSwap(false, true) {
-			reached <- true
-			<-resume
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, at := range []string{"file", "staged", "measured"} {
+		t.Run(at, func(t *testing.T) {
+			dir := t.TempDir()
+			reached, resume := make(chan bool), make(chan bool)
+			var once atomic.Bool
+			s, err := local.NewSteppedSnapshotter(local.SnapshotConfig{Dir: dir, Region: "here"}, func(step string) {
+				if step == at && once.CompareAndSwap(false, true) {
+					reached <- true
+					<-resume
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			fill(t, s.VolumeDir("v"))
+			first := create(t, s, "v", "t")
+			<-reached
+			if err := s.Delete(t.Context(), first.Ref); err != nil {
+				t.Fatal(err)
+			}
+			second := create(t, s, "v", "t")
+			resume <- true
+			if snap := wait(t, s, second); snap.State != provider.Ready {
+				t.Fatal(snap)
+			}
+			if v := restored(t, s, second.Ref, "r"); v.State != provider.Ready {
+				t.Error(v)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			noGarbage(t, dir, 1)
+		})
 	}
-	defer s.Close()
-	fill(t, s.VolumeDir("v"))
-	first := create(t, s, "v", "t")
-	<-reached
-	if err := s.Delete(t.Context(), first.Ref); err != nil {
-		t.Fatal(err)
-	}
-	second := create(t, s, "v", "t")
-	resume <- true
-	if snap := wait(t, s, second); snap.State != provider.Ready {
-		t.Fatal(snap)
-	}
-	if v := restored(t, s, second.Ref, "r"); v.State != provider.Ready {
-		t.Error(v)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	noGarbage(t, dir, 1)
 }
 
 // What is being restored or copied does not need the snapshot any more, and
 // what nobody needs any more goes.
 func TestSnapshotDeletedWhileRead(t *testing.T) {
-	east, west := t.TempDir(), t.TempDir()
-	var armed atomic.Bool
-	reached, resume := make(chan bool), make(chan bool)
-	s, err := local.NewSteppedSnapshotter(local.SnapshotConfig{Dir: east, Region: "east", Regions: map[string]string{"west": west}}, func(step string) {
-		if step == "directory" && armed.Load() {
-			reached <- true
-			<-resume
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, how := range []string{"restored", "copied"} {
+		t.Run(how, func(t *testing.T) {
+			east, west := t.TempDir(), t.TempDir()
+			var armed atomic.Bool
+			reached, resume := make(chan bool), make(chan bool)
+			s, err := local.NewSteppedSnapshotter(local.SnapshotConfig{Dir: east, Region: "east", Regions: map[string]string{"west": west}}, func(step string) {
+				if step == "directory" && armed.CompareAndSwap(true, false) {
+					reached <- true
+					<-resume
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			fill(t, s.VolumeDir("v"))
+			writable(t, west)
+			snap := wait(t, s, create(t, s, "v", "t"))
+			armed.Store(true)
+			ask := func() (provider.State, error) {
+				if how == "restored" {
+					v, err := s.Restore(t.Context(), snap.Ref, provider.RestoreOptions{Token: "x"})
+					return v.State, err
+				}
+				c, err := s.CopySnapshot(t.Context(), snap.Ref, "west", provider.SnapshotOptions{Token: "x"})
+				return c.State, err
+			}
+			if st, err := ask(); st != provider.Pending || err != nil {
+				t.Fatal(st, err)
+			}
+			<-reached
+			if err := s.Delete(t.Context(), snap.Ref); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Get(t.Context(), snap.Ref); !errors.Is(err, provider.ErrNotFound) {
+				t.Errorf("get of a deleted snapshot: %v", err)
+			}
+			resume <- true
+			if err := until(ask); err != nil {
+				t.Error(err)
+			}
+			noGarbage(t, east, 0)
+		})
 	}
-	defer s.Close()
-	if err := os.Mkdir(s.VolumeDir("v"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(s.VolumeDir("v"), "f"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	snap := wait(t, s, create(t, s, "v", "t"))
-	armed.Store(true)
-	if _, err := s.Restore(t.Context(), snap.Ref, provider.RestoreOptions{Token: "r"}); err != nil {
-		t.Fatal(err)
-	}
-	copied, err := s.CopySnapshot(t.Context(), snap.Ref, "west", provider.SnapshotOptions{Token: "c"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-reached
-	<-reached
-	if err := s.Delete(t.Context(), snap.Ref); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Get(t.Context(), snap.Ref); !errors.Is(err, provider.ErrNotFound) {
-		t.Errorf("get of a deleted snapshot: %v", err)
-	}
-	resume <- true
-	resume <- true
-	if v := restored(t, s, snap.Ref, "r"); v.State != provider.Ready {
-		t.Errorf("%+v", v)
-	}
-	if now := wait(t, s, copied); now.State != provider.Ready {
-		t.Errorf("%+v", now)
-	}
-	noGarbage(t, east, 0)
-	noGarbage(t, west, 1)
 }
 
 // What Close interrupts, the next Snapshotter takes up.

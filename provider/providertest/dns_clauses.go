@@ -37,6 +37,7 @@ var dnsSwapClauses = []dnsClause{
 	dnsSentence("forbidden", "What DNS forbids, a CNAME beside other records, is an error before anything is changed.", dnsForbidden),
 	dnsSentence("create-race", "Racing creations of one record set have exactly one winner.", dnsCreateRace),
 	dnsSentence("replace-race", "Racing swaps from one state have exactly one winner.", dnsReplaceRace),
+	dnsSentence("ttl-race", "Racing swaps that change nothing but the TTL have exactly one winner too.", dnsTTLRace),
 	dnsSentence("independent", "Swaps of different record sets at the same time do not disturb each other.", dnsIndependent),
 }
 
@@ -420,6 +421,26 @@ func dnsReplaceRace(ctx context.Context, p *dnsProbe) error {
 	for round := range 5 {
 		rs, err := p.race(ctx, last, func(i int) *provider.RecordSet {
 			return p.set("x", "TXT", time.Minute, fmt.Sprintf("round %d racer %d", round, i))
+		})
+		if err != nil {
+			return err
+		}
+		if err := p.holds(ctx, rs); err != nil {
+			return err
+		}
+		last = rs
+	}
+	return nil
+}
+
+func dnsTTLRace(ctx context.Context, p *dnsProbe) error {
+	last := p.set("x", "A", time.Minute, "192.0.2.1")
+	if err := p.have(ctx, last); err != nil {
+		return err
+	}
+	for round := range 5 {
+		rs, err := p.race(ctx, last, func(i int) *provider.RecordSet {
+			return p.set("x", "A", time.Duration(100*(round+1)+i)*time.Second, "192.0.2.1")
 		})
 		if err != nil {
 			return err
