@@ -75,3 +75,13 @@ func TestSameSeedSameStory(t *testing.T) {
 		}
 	}
 }
+
+// Seeds that once found something, or misled the simulator itself.
+func TestSeedsOfOld(t *testing.T) {
+	for _, seed := range []uint64{61769} {
+		r := failovertest.Simulate(t, failovertest.Options{NewStore: newStore, First: seed, Seeds: 1})
+		for _, v := range r.Violations {
+			t.Error(v.Explain())
+		}
+	}
+}
