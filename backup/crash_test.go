@@ -221,6 +221,28 @@ func TestFullStore(t *testing.T) {
 	}
 }
 
+// Objects of one kind cannot be written at all: there is no point without
+// them.
+func TestRefusedObjects(t *testing.T) {
+	s := newScene(t)
+	for _, prefix := range []string{"sessions/", "data/", "meta/", "index/", "points/"} {
+		store := copyStore(t, s.store)
+		f := providertest.NewFaulty(store, func(c providertest.Call) providertest.Fault {
+			if c.Op == "put" && strings.HasPrefix(c.Key, prefix) {
+				return providertest.Fault{Before: providertest.ErrInjected}
+			}
+			return providertest.Fault{}
+		})
+		c := config(f)
+		c.PackSize = 1 << 20
+		p, err := reopenWith(t, c).Backup(t.Context(), "w", s.two, backup.BackupOptions{})
+		if !errors.Is(err, providertest.ErrInjected) {
+			t.Errorf("%s refused: %v", prefix, err)
+		}
+		s.survives(t, prefix+" refused", store, p, err)
+	}
+}
+
 // What a backup had uploaded when it failed is not uploaded again.
 func TestResume(t *testing.T) {
 	store := providertest.NewMemory()

@@ -279,31 +279,6 @@ func TestExclude(t *testing.T) {
 	}
 }
 
-// What cannot be read is left out and named; the rest is kept.
-func TestUnreadable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root can read everything; see TestReplaced for another way to fail")
-	}
-	root := t.TempDir()
-	write(t, root, "good", "good")
-	write(t, root, "bad", "bad")
-	write(t, root, "dir/in", "in")
-	os.Chmod(filepath.Join(root, "bad"), 0)
-	os.Chmod(filepath.Join(root, "dir"), 0)
-	t.Cleanup(func() { os.Chmod(filepath.Join(root, "dir"), 0o755) })
-	r := newRepo(t, providertest.NewMemory())
-	p, err := r.Backup(t.Context(), "files", newTarget(t, files.Config{Root: root}), backup.BackupOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.WarningCount != 2 || p.Warnings[0].Path != "bad" || p.Warnings[1].Path != "dir" || !p.Partial() {
-		t.Errorf("warnings %+v, want one for bad and one for dir", p.Warnings)
-	}
-	if p.Stats.Items != 3 {
-		t.Errorf("%d items, want 3: the root, dir, good", p.Stats.Items)
-	}
-}
-
 func TestDestination(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "f", "new")
@@ -336,6 +311,11 @@ func TestDestination(t *testing.T) {
 		if read("f") != "old" || read("other") != "stays" {
 			t.Fatalf("%s: the destination was changed", name)
 		}
+	}
+	unrelated := t.TempDir()
+	write(t, unrelated, "unrelated", "x")
+	if err := restore(nil, unrelated); err == nil {
+		t.Error("a destination with an unrelated file was accepted")
 	}
 	if err := restore(nil, ""); err == nil {
 		t.Error("an empty location was accepted")

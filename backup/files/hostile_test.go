@@ -83,6 +83,12 @@ func TestHostilePoint(t *testing.T) {
 		"device":                {items: forged{{"sda", "device", "", ""}}, fine: true},
 		"symlink in the destination": {items: forged{{"d/canary", "file", "", "evil"}},
 			existing: func(dest string) error { return os.Symlink(outside, filepath.Join(dest, "d")) }},
+		"symlink in the destination to a place in it": {items: forged{{"d/f", "file", "", "evil"}},
+			existing: func(dest string) error {
+				return errors.Join(os.Mkdir(filepath.Join(dest, "real"), 0o755), os.Symlink("real", filepath.Join(dest, "d")))
+			}},
+		"symlink replaced by the symlink": {items: forged{{"l", "symlink", "new", ""}}, fine: true,
+			existing: func(dest string) error { return os.Symlink(outside, filepath.Join(dest, "l")) }},
 		"symlink replaced by the file": {items: forged{{"f", "file", "", "inside"}}, fine: true,
 			existing: func(dest string) error {
 				return os.Symlink(filepath.Join(outside, "canary"), filepath.Join(dest, "f"))
