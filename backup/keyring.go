@@ -57,6 +57,9 @@ func (k Keyring) wrap(ctx context.Context, secret []byte) ([]Stanza, error) {
 		if err := s.valid(); err != nil {
 			return nil, fmt.Errorf("keyring: recipient %d: %w", i, err)
 		}
+		if s.Type == unprotectedStanza && len(k.Recipients) > 1 {
+			return nil, errors.New("keyring: Unprotected stores the key in the clear, so the other recipients protect nothing; use it alone or not at all")
+		}
 		stanzas = append(stanzas, s)
 	}
 	return stanzas, nil

@@ -107,7 +107,7 @@ func (p *Planner) checkKeys(ctx context.Context, f *faults) {
 		}
 		survives = survives || r.UsableWithoutPrimary()
 	}
-	if !survives {
+	if !survives && !p.config.unprotected() {
 		f.add("recipients", "no identity of a recipient with home: standby or home: offline can be used by this process: nothing can be shown to be restorable",
 			"give this process the identity of such a recipient")
 	}

@@ -140,10 +140,15 @@ type Workload struct {
 
 	Retention Retention `yaml:"retention" json:"retention"`
 
-	// Encryption and Compression are settled by the repository: everything
-	// is sealed with AES-256-GCM and packed with zstd. The fields exist so
-	// that a configuration can say so; any other wish is refused by name.
-	Encryption  string `yaml:"encryption,omitempty" json:"encryption,omitempty"`   // "", "on", "aes-256", "aes-256-gcm"
+	// Encryption is on unless it is off, or none, for every workload and
+	// AcceptUnprotected says of each that this is meant: they share one
+	// repository. Its key is then stored beside it in the clear; see
+	// [backup.Unprotected]. On means AES-256-GCM, whatever it is called.
+	Encryption        string `yaml:"encryption,omitempty" json:"encryption,omitempty"` // "", "on", "aes-256", "aes-256-gcm"; "off", "none"
+	AcceptUnprotected bool   `yaml:"accept_unprotected,omitempty" json:"accept_unprotected,omitempty"`
+
+	// Compression is settled by the repository. The field exists so that a
+	// configuration can say so; any other wish is refused by name.
 	Compression string `yaml:"compression,omitempty" json:"compression,omitempty"` // "", "zstd"
 
 	// Priority orders recovery: 1 first, 4 last. 0 means 3.

@@ -35,6 +35,7 @@ func (c Config) Validate() error {
 	c.validateWorkloads(&f)
 	c.validateSources(&f)
 	c.validateRecipients(&f)
+	c.validateProtection(&f)
 	c.validateNotify(&f)
 	c.validateFailover(&f)
 	c.validateDNS(&f)
@@ -133,7 +134,7 @@ func (c Config) validateRecipients(f *faults) {
 		}
 		survives = survives || r.UsableWithoutPrimary()
 	}
-	if !survives {
+	if !survives && !c.unprotected() {
 		f.add("recipients", "no recipient is usable with the primary region gone: every copy at the standby would be unreadable on the day it is needed",
 			"add a recipient whose private key has home: standby or home: offline")
 	}

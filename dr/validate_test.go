@@ -1,6 +1,9 @@
 package dr
 
 import (
+	"github.com/holdfast-go/holdfast/backup"
+	"testing/synctest"
+
 	"errors"
 	"flag"
 	"fmt"
@@ -114,7 +117,10 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(c *Config) { c.Workloads[1].Expect.Restore = Duration(2 * 3600e9) }, "targets[1].rto_class: 1h cannot be met: 2h to restore + 15s to settle + 1m for clients to follow DNS = 2h1m15s"},
 		{func(c *Config) { c.Workloads[1].Retention = Retention{} }, "targets[1].retention: policy: no rule keeps anything"},
 		{func(c *Config) { c.Workloads[2].Retention = KeepFor(Duration(6 * 3600e9)) }, "targets[2].retention: keeps 6h, but points come 12h apart"},
-		{func(c *Config) { c.Workloads[1].Encryption = "none" }, "targets[1].encryption: is not offered"},
+		{func(c *Config) { c.Workloads[1].Encryption = "none" }, "targets[1].encryption: is off: whoever can read a bucket"},
+		{func(c *Config) { c.Workloads[1].Encryption, c.Workloads[1].AcceptUnprotected = "off", true }, "targets[1].encryption: is off, and on for others"},
+		{func(c *Config) { c.Workloads[1].AcceptUnprotected = true }, "targets[1].accept_unprotected: is set, but encryption is on"},
+		{func(c *Config) { protectNothing(c) }, "recipients: protect nothing: encryption is off"},
 		{func(c *Config) { c.Workloads[1].Encryption = "rot13" }, "targets[1].encryption: \"rot13\" is not offered"},
 		{func(c *Config) { c.Workloads[1].Compression = "gzip" }, "targets[1].compression: \"gzip\" is not offered; content is packed with zstd"},
 		{func(c *Config) { c.Workloads[1].Priority = 5 }, "targets[1].priority: 5 is out of range"},
@@ -221,4 +227,36 @@ func TestObjectivesOf(t *testing.T) {
 			t.Errorf("%+v: RTO %v RPO %v, want %s %s", test.w, o.RTO, o.RPO, test.rto, test.rpo)
 		}
 	}
+}
+
+func protectNothing(c *Config) {
+	for i := range c.Workloads {
+		c.Workloads[i].Encryption, c.Workloads[i].AcceptUnprotected = "off", true
+	}
+}
+
+// Who says it twice, for everything, has it.
+func TestEncryptionOff(t *testing.T) {
+	c := loadFile(t, "sample.yaml")
+	protectNothing(&c)
+	c.Recipients = nil
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t)
+	protectNothing(&f.config)
+	f.config.Recipients = nil
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		if err := p.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := p.Restore(t.Context(), StandbySite, "orders", "", backup.Destination{Location: "mem-s:/x"}); err != nil {
+			t.Error(err)
+		}
+		if got := f.places.at("mem-s:/x"); got["one"] != "first ok" {
+			t.Errorf("restored %v", got)
+		}
+	})
 }

@@ -42,14 +42,7 @@ func (w Workload) validate(f *faults, field string) {
 	default:
 		f.add(field+".mode", fmt.Sprintf("%q is none of full, incremental, differential", w.Mode), "choose one, or leave it out for incremental")
 	}
-	switch strings.ToLower(w.Encryption) {
-	case "", "on", "aes-256", "aes-256-gcm":
-	case "off", "none":
-		f.add(field+".encryption", "is not offered: a repository holds sealed content only, so there is no plaintext to agree to",
-			"leave it out; for a copy that stock tools open, export a point instead")
-	default:
-		f.add(field+".encryption", fmt.Sprintf("%q is not offered; content is sealed with AES-256-GCM", w.Encryption), "leave it out or write aes-256-gcm")
-	}
+	validateEncryption(f, field, w)
 	switch strings.ToLower(w.Compression) {
 	case "", "zstd":
 	default:
