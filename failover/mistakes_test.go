@@ -20,7 +20,7 @@ func newMemory() provider.BlobStore { return providertest.NewMemory() }
 // The clocks that stamp records jump by up to a day, back and forth, and
 // nothing comes of it: no decision reads them.
 func TestClockJumps(t *testing.T) {
-	r := failovertest.Simulate(t, failovertest.Options{NewStore: newMemory, Seeds: 300, First: 1 << 20,
+	r := failovertest.Simulate(t, failovertest.Options{NewStore: newMemory, Seeds: 150, First: 1 << 20,
 		Tamper: func(seed uint64, c failover.Config) failover.Config {
 			rng := rand.New(rand.NewPCG(seed, 99))
 			return failover.WithWall(c, func() time.Time {
@@ -36,7 +36,7 @@ func TestClockJumps(t *testing.T) {
 // A client that sends a conditional write again by itself tells its caller of
 // a conflict when the first attempt had succeeded. That must do no harm.
 func TestConflictWithOneself(t *testing.T) {
-	r := failovertest.Simulate(t, failovertest.Options{NewStore: newMemory, Seeds: 300, First: 1 << 21,
+	r := failovertest.Simulate(t, failovertest.Options{NewStore: newMemory, Seeds: 150, First: 1 << 21,
 		Tamper: func(_ uint64, c failover.Config) failover.Config {
 			c.Store = pessimist{c.Store}
 			return c
