@@ -117,6 +117,15 @@ func TestForgedTrees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var listed int64
+		for l, err := range v.refs(t.Context(), it) {
+			if err == nil && l.depth == 0 {
+				listed += int64(l.plain)
+			}
+		}
+		if listed > it.Size {
+			t.Errorf("%s: chunks of %d bytes are listed for an item of %d", name, listed, it.Size)
+		}
 		rd, err := v.Open(t.Context(), it)
 		if err == nil {
 			_, err = io.Copy(io.Discard, rd)
