@@ -33,8 +33,14 @@ type Problem struct {
 	Text       string `json:"text"` // what is wrong
 }
 
-// Check looks for damage. It changes nothing and may run beside backups. An
-// error says that checking itself was not possible; what is wrong with the
+// Check looks for damage. It changes nothing and may run beside backups.
+//
+// A pack that is called damaged and not repairable is best deleted from the
+// store once its points have been looked at: the next backup that reads the
+// same data stores its chunks again, and the points are whole again. While
+// it is there, backups go on relying on it.
+//
+// An error says that checking itself was not possible; what is wrong with the
 // repository is in the report.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
 	fresh := newRepository(r.c, r.keys)
