@@ -9,7 +9,7 @@ import (
 // section 5).
 type RecordSet struct {
 	Name string        // absolute, lower case, with the final dot
-	Type string        // "A", "AAAA", "CNAME", "TXT" ...
+	Type string        // "A", "AAAA", "CNAME", "TXT"; more where the provider takes them, else errors.ErrUnsupported
 	TTL  time.Duration // whole seconds
 
 	// Values are the data in presentation form, at least one, none twice, in

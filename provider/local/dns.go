@@ -49,7 +49,8 @@ type DNSConfig struct {
 // A [provider.ChangeRef] names the serial before the change: a server whose
 // serial is greater has it.
 //
-// It supports record sets of every type but SOA and NS. Queries go to the
+// It supports A, AAAA, CNAME and TXT, and errors.ErrUnsupported is what it
+// says to other types. Queries go to the
 // server over TCP, signed, and an answer without a good signature or without
 // the authoritative bit is an error.
 type DNS struct{ c DNSConfig }

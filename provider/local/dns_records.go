@@ -14,10 +14,15 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
+// nameChars are the characters of the names taken. Others are possible in DNS,
+// with several ways to write them.
+const nameChars = "abcdefghijklmnopqrstuvwxyz0123456789-_./*"
+
 // checkName accepts absolute domain names in lower case.
 func checkName(name string) error {
+	odd := strings.Trim(strings.ToLower(name), nameChars) // "" if there is none at all
 	switch _, ok := dns.IsDomainName(name); {
-	case !ok:
+	case !ok || odd != "":
 		return fmt.Errorf("%q is not a domain name", name)
 	case !dns.IsFqdn(name):
 		return fmt.Errorf("%q has no final dot", name)
@@ -27,18 +32,14 @@ func checkName(name string) error {
 	return nil
 }
 
-// recordType is the number of a type whose record sets may be swapped. SOA
-// and NS belong to the server.
+// recordType is the number of a type whose record sets can be swapped: those
+// that a failover moves. Others have values with several ways to write them.
 func recordType(typ string) (uint16, error) {
-	n, ok := dns.StringToType[typ]
-	meta := n >= 128 && n <= 255 || n == dns.TypeOPT || n == dns.TypeNone
-	switch {
-	case !ok || meta:
-		return 0, fmt.Errorf("type %q is not one of records", typ)
-	case n == dns.TypeSOA || n == dns.TypeNS:
-		return 0, fmt.Errorf("type %s: %w", typ, errors.ErrUnsupported)
+	switch n := dns.StringToType[typ]; n {
+	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeTXT:
+		return n, nil
 	}
-	return n, nil
+	return 0, fmt.Errorf("type %q: %w", typ, errors.ErrUnsupported)
 }
 
 // canonical checks a record set and returns it with its values in canonical
@@ -103,17 +104,8 @@ func parseRecord(head dns.RR_Header, v string) (dns.RR, error) {
 			return nil, err
 		}
 		return &dns.CNAME{Hdr: head, Target: v}, nil
-	case dns.TypeTXT:
-		return txt(head, v)
 	}
-	if strings.ContainsAny(v, ";\n\r()") { // the syntax of master files, not of values
-		return nil, fmt.Errorf("%q is not a value in presentation form", v)
-	}
-	rr, err := dns.NewRR(head.String() + v)
-	if err != nil {
-		return nil, err
-	}
-	return rr, nil
+	return txt(head, v)
 }
 
 // txt cuts text into character-strings of at most 255 bytes and writes them
@@ -139,6 +131,8 @@ func txt(head dns.RR_Header, text string) (dns.RR, error) {
 // is the text itself.
 func value(rr dns.RR) string {
 	switch rr := rr.(type) {
+	case *dns.A:
+		return rr.A.String()
 	case *dns.AAAA:
 		if a, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
 			return a.String()
@@ -148,7 +142,7 @@ func value(rr dns.RR) string {
 	case *dns.TXT:
 		return unescape(strings.Join(rr.Txt, ""))
 	}
-	return strings.TrimPrefix(rr.String(), rr.Header().String())
+	return "" // of no other type; see recordType
 }
 
 // unescape undoes \" and \\ and \DDD (RFC 1035 section 5.1).

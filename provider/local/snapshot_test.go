@@ -178,7 +178,12 @@ func fill(t testing.TB, dir string) {
 	must(os.Symlink("/etc/passwd", filepath.Join(dir, "outside")))
 	must(os.Symlink("../../..", filepath.Join(dir, "sub", "above")))
 	must(os.Symlink("nowhere", filepath.Join(dir, "dangling")))
-	must(setTestXattr(filepath.Join(dir, "run")))
+	for _, p := range []string{"run", "empty", "."} {
+		must(setTestXattr(filepath.Join(dir, p)))
+	}
+	for _, p := range []string{"sub/file", "sub", "dangling", "."} {
+		must(setTestOwner(filepath.Join(dir, p)))
+	}
 	for _, p := range []string{"sub/file", "sub/deep", "sub", "."} {
 		must(os.Chtimes(filepath.Join(dir, p), old, old))
 	}

@@ -181,10 +181,11 @@ func (c *treeCopy) dir(ctx context.Context, p string) error {
 	if err != nil {
 		return err
 	}
-	if p == "." { // its mode is set when it has its place
-		return c.to.Chtimes(dst, time.Time{}, fi.ModTime())
+	mode := fi.Mode()
+	if p == "." { // it gets its mode when it has its place
+		mode = 0o700
 	}
-	return c.attributes(d, fi, dst)
+	return c.attributes(d, fi, mode, dst)
 }
 
 // entry copies one entry of a directory.
@@ -242,7 +243,7 @@ func (c *treeCopy) file(ctx context.Context, p string) error {
 	} else {
 		c.advance(fi.Size())
 	}
-	if err := c.attributes(in, fi, c.dst+"/"+p); err != nil {
+	if err := c.attributes(in, fi, fi.Mode(), c.dst+"/"+p); err != nil {
 		return err
 	}
 	if err := out.Sync(); err != nil {
@@ -273,17 +274,22 @@ func (c *treeCopy) advance(n int64) {
 	}
 }
 
-// attributes gives a copy the owner, extended attributes, mode and time of
-// the original, in an order in which one does not undo the other.
-func (c *treeCopy) attributes(in *os.File, fi fs.FileInfo, dst string) error {
+// attributes gives a copy a mode, and the owner, extended attributes and time
+// of the original, in an order in which one does not undo the other.
+func (c *treeCopy) attributes(in *os.File, fi fs.FileInfo, mode fs.FileMode, dst string) error {
 	if err := copyOwner(c.to, dst, fi); err != nil {
 		return err
 	}
 	if err := copyXattrs(c.to, dst, in); err != nil {
 		return err
 	}
-	if err := c.to.Chmod(dst, fi.Mode().Perm()|fi.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)); err != nil {
+	if err := c.to.Chmod(dst, permissions(mode)); err != nil {
 		return err
 	}
 	return c.to.Chtimes(dst, time.Time{}, fi.ModTime())
+}
+
+// permissions are the bits of a mode that can be set.
+func permissions(m fs.FileMode) fs.FileMode {
+	return m & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
 }

@@ -279,7 +279,7 @@ func (s *Snapshotter) finishLocked(r *region, j job, rec record) error {
 		return err
 	}
 	if j.dir == restoresDir {
-		if err := r.root.Chmod(j.target(now), now.Mode.Perm()|now.Mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)); err != nil {
+		if err := r.root.Chmod(j.target(now), permissions(now.Mode)); err != nil {
 			return err
 		}
 	}

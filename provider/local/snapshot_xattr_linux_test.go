@@ -2,7 +2,10 @@ package local_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,14 +18,22 @@ func setTestXattr(path string) error {
 	return err
 }
 
+// setTestOwner gives a file to somebody else, which only root can.
+func setTestOwner(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return os.Lchown(path, 65534, 65533)
+}
+
+// testXattr is the owner, and the attribute that setTestXattr set.
 func testXattr(path string, fi fs.FileInfo) string {
-	if !fi.Mode().IsRegular() {
-		return ""
-	}
+	st := fi.Sys().(*syscall.Stat_t)
+	owner := fmt.Sprintf(" %d:%d", st.Uid, st.Gid)
 	b := make([]byte, 64)
-	n, err := unix.Getxattr(path, "user.holdfast", b)
+	n, err := unix.Lgetxattr(path, "user.holdfast", b)
 	if err != nil {
-		return ""
+		return owner
 	}
-	return " [" + string(b[:n]) + "]"
+	return owner + " [" + string(b[:n]) + "]"
 }
