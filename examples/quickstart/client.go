@@ -175,8 +175,8 @@ func (cl *client) account(err error) error {
 // A resolver finds the address behind a service name, and keeps an answer for
 // as long as its TTL allows, as resolvers of clients do.
 //
-// The name is an alias (CNAME) of the host of the site in charge; the host's
-// SRV record (RFC 2782) has the port. Failover moves the alias.
+// The name is an alias (CNAME) of the host of the site in charge. Failover moves
+// the alias. Ports differ here, so a TXT record beside each host tells its own.
 type resolver struct {
 	server func() string
 	addr   string
@@ -202,15 +202,19 @@ func (r *resolver) lookup(ctx context.Context, name string) (string, error) {
 
 // lookupHost finds where the service of one site listens.
 func lookupHost(ctx context.Context, server, host string) (string, time.Duration, error) {
-	srv, ttl, err := ask[*dns.SRV](ctx, server, srvPrefix+host, dns.TypeSRV)
+	a, ttl, err := ask[*dns.A](ctx, server, host, dns.TypeA)
 	if err != nil {
 		return "", 0, err
 	}
-	a, ttl2, err := ask[*dns.A](ctx, server, srv.Target, dns.TypeA)
+	txt, ttl2, err := ask[*dns.TXT](ctx, server, portPrefix+host, dns.TypeTXT)
 	if err != nil {
 		return "", 0, err
 	}
-	return net.JoinHostPort(a.A.String(), fmt.Sprint(srv.Port)), min(ttl, ttl2), nil
+	port, ok := strings.CutPrefix(strings.Join(txt.Txt, ""), "port=")
+	if !ok {
+		return "", 0, fmt.Errorf("look up %s: no port in %q", host, txt.Txt)
+	}
+	return net.JoinHostPort(a.A.String(), port), min(ttl, ttl2), nil
 }
 
 // ask returns the first record of a type and its TTL.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -101,6 +102,9 @@ func TestSleeperIsFenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if ev, err := a.Fenced(t.Context()); err != nil || ev.Confirmed {
+		t.Errorf("a process that is alive and silent counts as fenced: %+v, %v", ev, err)
+	}
 	// What a fence may do that cannot kill: wait out the patience.
 	time.Sleep(st.patience() - time.Since(fence))
 	b, err := st.site(standbySite)
@@ -133,6 +137,15 @@ func TestSleeperIsFenced(t *testing.T) {
 	}
 	if resp, err := http.Get("http://" + in.Addr + "/healthz"); err != nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("health of the sleeper: %v, %v", resp, err)
+	}
+	if ev, err := a.Fenced(t.Context()); err != nil || !ev.Confirmed {
+		t.Errorf("a process that says it is fenced for good does not count as fenced: %+v, %v", ev, err)
+	}
+	if ev, err := a.Fence(t.Context(), 2); err != nil || !ev.Confirmed || in.alive() {
+		t.Errorf("fence: %+v, %v; alive: %t", ev, err, in.alive())
+	}
+	if _, err := b.Fence(t.Context(), 2); !errors.Is(err, failover.ErrNoEffect) {
+		t.Errorf("the site in charge was fenced: %v", err)
 	}
 	all, err := writableIntervals(dir, primarySite, standbySite)
 	if err != nil || len(all) < 2 {

@@ -19,14 +19,23 @@
 // Begin with story.go: the stages in their order. Then, in the order in which
 // a program of yours would need them:
 //
-//	sites.go      stores, keys and DNS: what a site is made of
-//	plan.go       the dr.Config: what to protect, how often, where to
-//	roles.go      probes, fence and promotion: what only you know about your service
-//	stages_*.go   each stage of the story: the calls into Holdfast
-//	service.go    a service that can be fenced: it serves writes only while
-//	              the witness confirms that its site is in charge
+//	plan.go            the dr.Config and its dr.Parts: what to protect, how often, where to
+//	stages_backup.go   the Planner says what is due and does it; retention with its reasons
+//	roles.go           stop, start and ask a service: what only you know about yours
+//	gate.go            a service that fences itself: before every write it knows that
+//	                   the lease record at the witness still names its site
+//	watch.go           health checks
+//	stage_failover.go  a failover: its plan, its actions, its conditions
+//	stage_failback.go  a failback that loses nothing
+//	operations.go      run an operation, or go on with it after a crash
 //
-// The rest is scenery: process.go runs the processes, stagelog.go remembers
-// how far the story came, client.go is a client that follows the name,
-// intervals.go proves that no two sites were ever writable at one instant.
+// The rest is scenery: sites.go and process.go run stores, DNS and services as
+// processes, service.go is the service, client.go a client that follows its
+// name, stagelog.go remembers how far the story came, intervals.go proves that
+// no two sites were ever writable at one instant.
+//
+// The Planner does the backups here, and could do the failover, too (see
+// dr.Planner.Failover and Serve). The story calls package failover itself: to
+// show each part, to check health every half second, which is more often than
+// a dr.Config allows, and because its sites never share a directory.
 package main

@@ -17,7 +17,7 @@ const (
 
 	zone        = "quickstart.test."
 	serviceName = "ledger." + zone
-	srvPrefix   = "_ledger._tcp."
+	portPrefix  = "_port."
 )
 
 func storeProcess(site string) string   { return site + ".store" }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failover"
@@ -129,14 +132,23 @@ func (st *story) sayStep(e failover.Event) {
 	}
 }
 
-// inWords picks from an evidence what fits on a line.
+// inWords says of an evidence what fits on a line.
 func inWords(ev failover.Evidence) string {
 	for _, k := range []string{"words", "detail", "address"} {
 		if ev[k] != "" {
 			return ev[k]
 		}
 	}
-	return ""
+	if ev["after"] != "" {
+		return fmt.Sprintf("%s -> %s, served by every name server", ev["before"], ev["after"])
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(ev)) {
+		if k != "rounds" {
+			parts = append(parts, k+": "+ev[k])
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // timeouts bounds each step. A resumed run first waits until no effect of the

@@ -30,7 +30,8 @@ func (p *printer) line(mark, format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.erase()
-	fmt.Fprintf(p.out, "%s %s%s\n", p.elapsed(), mark, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf("%s %s%s", p.elapsed(), mark, fmt.Sprintf(format, args...))
+	fmt.Fprintln(p.out, strings.TrimRight(text, " "))
 	if p.waiting != "" {
 		fmt.Fprint(p.out, p.waiting)
 	}

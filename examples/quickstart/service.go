@@ -53,7 +53,7 @@ func serveService(ctx context.Context, f fleet, name string) error {
 	if err := readJSON(filepath.Join(f.dir, "config", name+".json"), &c); err != nil {
 		return err
 	}
-	witness, err := layout{f.dir}.openStore(witnessSite)
+	witness, err := layout(f).openStore(witnessSite)
 	if err != nil {
 		return err
 	}

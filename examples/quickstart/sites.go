@@ -24,7 +24,7 @@ import (
 // serveStore is the process SITE.store: a directory as a BlobStore, served to
 // the other processes over HTTP. In a cloud this is a bucket.
 func serveStore(ctx context.Context, f fleet, name string) error {
-	l := layout{f.dir}
+	l := layout(f)
 	site, _, _ := strings.Cut(name, ".")
 	store, err := local.NewBlobStore(local.Config{Dir: l.store(site), Create: true})
 	if err != nil {
@@ -54,7 +54,7 @@ func serveStore(ctx context.Context, f fleet, name string) error {
 // serveDNS is the process local-w.dns: an authoritative server for the zone,
 // which takes signed updates. In a cloud this is Route 53 or the like.
 func serveDNS(ctx context.Context, f fleet, name string) error {
-	l := layout{f.dir}
+	l := layout(f)
 	secret, err := l.readSecret(tsigKey)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ const (
 
 // openStore returns the store of a site, wherever its process listens now.
 func (l layout) openStore(site string) (*httpstore.Store, error) {
-	addr := fleet{l.dir}.addr(storeProcess(site))
+	addr := fleet(l).addr(storeProcess(site))
 	if addr == "" {
 		return nil, fmt.Errorf("store of %s: it never ran", site)
 	}
@@ -106,7 +106,7 @@ func (l layout) openDNS() (*local.DNS, error) {
 		return nil, err
 	}
 	return local.NewDNS(local.DNSConfig{
-		Server: fleet{l.dir}.addr(dnsProcess), Zone: zone, KeyName: tsigKey + ".", Secret: secret, Timeout: 2 * time.Second,
+		Server: fleet(l).addr(dnsProcess), Zone: zone, KeyName: tsigKey + ".", Secret: secret, Timeout: 2 * time.Second,
 	})
 }
 
@@ -190,7 +190,7 @@ func registerHost(ctx context.Context, dns provider.DNSProvider, site, addr stri
 	}
 	for _, want := range []provider.RecordSet{
 		{Name: hostOf(site), Type: "A", TTL: time.Second, Values: []string{host}},
-		{Name: srvPrefix + hostOf(site), Type: "SRV", TTL: time.Second, Values: []string{"0 0 " + port + " " + hostOf(site)}},
+		{Name: portPrefix + hostOf(site), Type: "TXT", TTL: time.Second, Values: []string{"port=" + port}},
 	} {
 		if err := setRecords(ctx, dns, want); err != nil {
 			return fmt.Errorf("register %s: %w", site, err)

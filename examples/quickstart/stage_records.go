@@ -116,6 +116,13 @@ func (st *story) compareLedger(loss *lossFact) error {
 			}
 		}
 	}
+	// What had been acknowledged before the newest point that arrived was
+	// begun must not be among the lost.
+	points := st.log.Facts.Points
+	newest := points[len(points)-1].Point
+	if early := missingAcks(acks, records, newest.Time); len(early) > 0 {
+		return fmt.Errorf("%s was acknowledged before point %s was begun, and is not in what was restored", early[0].Key, newest.ID)
+	}
 	last := records[len(records)-1]
 	loss.RPO = time.Duration(st.log.Facts.FaultClock - last.At)
 	loss.Compared = "every acknowledged record by number and chained SHA-256"

@@ -109,7 +109,7 @@ func takeUp(ctx context.Context, f fleet, s settings, resume bool) (*stageLog, e
 	if _, err := f.stopAll(ctx, forget); err != nil {
 		return nil, err
 	}
-	if err := (layout{f.dir}).clear(); err != nil {
+	if err := (layout(f)).clear(); err != nil {
 		return nil, err
 	}
 	l := newStageLog(f.dir, s)

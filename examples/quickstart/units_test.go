@@ -302,8 +302,32 @@ func TestGate(t *testing.T) {
 	if err := g.check(); !errors.Is(err, errFenced) {
 		t.Errorf("a service of epoch 0 serves again in epoch 2: %v", err)
 	}
+	// Nor does one that slept through epoch 1.
+	sleeper, err := newGate(filepath.Join(dir, "intervals.jsonl"), g.c, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleeper.confirm(t.Context())
+	if err := sleeper.check(); !errors.Is(err, errFenced) {
+		t.Errorf("a service of epoch 0 that slept through epoch 1 serves in epoch 2: %v", err)
+	}
 	if err := g.during(func(int64) error { t.Error("a write was accepted"); return nil }); err == nil {
 		t.Error("a write was acknowledged")
+	}
+}
+
+// An answer of the witness counts from before it was asked: meanwhile somebody
+// else may have been put in charge.
+func TestGateCountsFromTheQuestion(t *testing.T) {
+	slow := 200 * time.Millisecond
+	w := &witness{BlobStore: storeOf(t), slow: slow}
+	g, err := newGate(filepath.Join(t.TempDir(), "intervals.jsonl"), serviceConfig{Service: "s", Site: "a", Home: "a", Patience: time.Minute}, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.confirm(t.Context())
+	if latest := clock() + int64(time.Minute-slow); g.check() != nil || g.until > latest {
+		t.Errorf("open for %v, want at most %v: %v", time.Duration(g.until-clock()), time.Minute-slow, g.check())
 	}
 }
 
@@ -340,9 +364,11 @@ func storeOf(t *testing.T) *local.BlobStore {
 type witness struct {
 	*local.BlobStore
 	fail error
+	slow time.Duration
 }
 
 func (w *witness) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	time.Sleep(w.slow)
 	if w.fail != nil {
 		return nil, provider.Info{}, w.fail
 	}
