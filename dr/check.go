@@ -54,7 +54,7 @@ func (p *Planner) checkStore(ctx context.Context, site string) error {
 		return err
 	}
 	// Its own corner: buckets may be shared, and checks run at the same time.
-	store = within(store, controlPrefix+p.config.Name+"/check/")
+	store = provider.Sub(store, controlPrefix+p.config.Name+"/check/")
 	key, content := strings.ToLower(rand.Text()), []byte(rand.Text())
 	if _, err := store.Put(ctx, key, provider.Bytes(content), provider.PutOptions{IfAbsent: true, SHA256: sha256.Sum256(content)}); err != nil {
 		return fmt.Errorf("write: %w", err)

@@ -99,7 +99,7 @@ func (p *Planner) control(ctx context.Context) (provider.BlobStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return within(s, controlPrefix+p.config.Name+"/"), nil
+	return provider.Sub(s, controlPrefix+p.config.Name+"/"), nil
 }
 
 func (p *Planner) records(ctx context.Context) (records, error) {
@@ -107,7 +107,7 @@ func (p *Planner) records(ctx context.Context) (records, error) {
 	if err != nil {
 		return records{}, err
 	}
-	return records{within(s, "records/")}, nil
+	return records{provider.Sub(s, "records/")}, nil
 }
 
 // repositoryStore is where the repository of a site is.
@@ -116,7 +116,7 @@ func (p *Planner) repositoryStore(ctx context.Context, site string) (provider.Bl
 	if err != nil {
 		return nil, err
 	}
-	return within(s, repositoryPrefix), nil
+	return provider.Sub(s, repositoryPrefix), nil
 }
 
 // repository opens the repository of a site anew, with the keys that are

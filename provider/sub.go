@@ -1,0 +1,105 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"strings"
+)
+
+// Sub returns the part of a store whose keys begin with prefix, as a store of
+// its own with keys that lack it: several users can then share one bucket.
+// A prefix usually ends in a slash; keys may be shorter by as much as it is
+// long. It offers no Unwrap, because the powers of
+// the wrapped store take other keys; it is a [Locker] if that is one.
+func Sub(s BlobStore, prefix string) BlobStore {
+	p := prefixed{s, prefix}
+	if l, ok := As[Locker](s); ok {
+		return prefixedLocker{p, l}
+	}
+	return p
+}
+
+type prefixed struct {
+	store  BlobStore
+	prefix string
+}
+
+type prefixedLocker struct {
+	prefixed
+	locker Locker
+}
+
+func (p prefixedLocker) Lock(ctx context.Context, key string, r Retention) error {
+	if key == "" {
+		return errNoKey("lock")
+	}
+	return p.short(p.locker.Lock(ctx, p.prefix+key, r))
+}
+
+func (p prefixed) Get(ctx context.Context, key string, o GetOptions) (io.ReadCloser, Info, error) {
+	if key == "" {
+		return nil, Info{}, errNoKey("get")
+	}
+	r, info, err := p.store.Get(ctx, p.prefix+key, o)
+	return r, p.strip(info), p.short(err)
+}
+
+func (p prefixed) Put(ctx context.Context, key string, body Body, o PutOptions) (Info, error) {
+	if key == "" {
+		return Info{}, errNoKey("put")
+	}
+	info, err := p.store.Put(ctx, p.prefix+key, body, o)
+	return p.strip(info), p.short(err)
+}
+
+func (p prefixed) Stat(ctx context.Context, key string) (Info, error) {
+	if key == "" {
+		return Info{}, errNoKey("stat")
+	}
+	info, err := p.store.Stat(ctx, p.prefix+key)
+	return p.strip(info), p.short(err)
+}
+
+func (p prefixed) Delete(ctx context.Context, key string, o DeleteOptions) error {
+	if key == "" {
+		return errNoKey("delete")
+	}
+	return p.short(p.store.Delete(ctx, p.prefix+key, o))
+}
+
+func (p prefixed) List(ctx context.Context, prefix string, o ListOptions) iter.Seq2[Info, error] {
+	// A StartAfter below the prefix starts at its beginning, which is what
+	// the joined key does, too: every key of the listing has the prefix.
+	if o.StartAfter != "" {
+		o.StartAfter = p.prefix + o.StartAfter
+	}
+	return func(yield func(Info, error) bool) {
+		for info, err := range p.store.List(ctx, p.prefix+prefix, o) {
+			if !yield(p.strip(info), p.short(err)) {
+				return
+			}
+		}
+	}
+}
+
+// errNoKey: the wrapped store would not find the key empty.
+func errNoKey(op string) error { return &Error{Op: op, Provider: "sub", Err: ErrInvalidKey} }
+
+func (p prefixed) strip(info Info) Info {
+	info.Key = strings.TrimPrefix(info.Key, p.prefix)
+	return info
+}
+
+// short gives the error the key the caller used. The error is copied: it may
+// be shared.
+func (p prefixed) short(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || error(e) != err {
+		return err
+	}
+	c := *e
+	c.Key = strings.TrimPrefix(c.Key, p.prefix)
+	return &c
+}
