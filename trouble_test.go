@@ -173,29 +173,28 @@ func (x *trouble) objects(dir, sub string) (paths []string) {
 func TestTrouble(t *testing.T) {
 	tests := []struct {
 		name string
-		// meet makes the trouble, and returns the error that a user would
-		// see and a function that ends the trouble; nil if nothing has to
-		// be mended.
-		meet func(x *trouble) (err error, end func())
+		// meet makes the trouble, and returns a function that ends it (nil if
+		// nothing has to be mended) and the error that a user would see.
+		meet func(x *trouble) (end func(), err error)
 		is   error    // in the chain, if not nil
 		says []string // in the text
 	}{
-		{"wrong key", func(x *trouble) (error, func()) {
+		{"wrong key", func(x *trouble) (end func(), err error) {
 			other, err := age.GenerateX25519Identity()
 			x.must(err)
-			return x.restore("b", other, x.points[1]), nil
+			return nil, x.restore("b", other, x.points[1])
 		}, backup.ErrNoIdentity, []string{"no identity matches", "encrypted to"}},
 
-		{"truncated object", func(x *trouble) (error, func()) {
+		{"truncated object", func(x *trouble) (end func(), err error) {
 			pack := x.objects("b", "/d-data/")[0]
 			whole, err := os.ReadFile(pack)
 			x.must(err)
 			x.must(os.WriteFile(pack, whole[:len(whole)/2], 0o600))
 			err = errors.Join(x.restore("b", x.key, x.points[0]), x.restore("b", x.key, x.points[1]))
-			return err, func() { x.must(os.WriteFile(pack, whole, 0o600)) }
+			return func() { x.must(os.WriteFile(pack, whole, 0o600)) }, err
 		}, nil, []string{"data/"}},
 
-		{"flipped bit", func(x *trouble) (error, func()) {
+		{"flipped bit", func(x *trouble) (end func(), err error) {
 			flip := func() {
 				for _, pack := range x.objects("b", "/d-data/") {
 					b, err := os.ReadFile(pack)
@@ -214,10 +213,10 @@ func TestTrouble(t *testing.T) {
 				}
 				problems = append(problems, errors.New(p.Key+": "+p.Text))
 			}
-			return errors.Join(problems...), flip
+			return flip, errors.Join(problems...)
 		}, nil, []string{"data/"}},
 
-		{"full disk", func(x *trouble) (error, func()) {
+		{"full disk", func(x *trouble) (end func(), err error) {
 			x.write("orders/3", strings.Repeat("5 plums, and another 5; ", 100_000))
 			full := providertest.NewFaulty(x.repository("a", x.key).Store, func(c providertest.Call) providertest.Fault {
 				if c.Op == "put" {
@@ -228,53 +227,53 @@ func TestTrouble(t *testing.T) {
 			conf := x.repository("a", x.key)
 			conf.Store = full
 			repo := x.must2(backup.Open(x.t.Context(), conf))
-			_, err := repo.Backup(x.t.Context(), "orders", x.must3(files.New(files.Config{Root: x.path("orders")})), backup.BackupOptions{})
+			_, err = repo.Backup(x.t.Context(), "orders", x.must3(files.New(files.Config{Root: x.path("orders")})), backup.BackupOptions{})
 			if ids := x.list("a"); !slices.Equal(ids, x.points) {
 				x.t.Errorf("after a full disk there are %v", ids)
 			}
-			return err, func() { x.must(os.Remove(x.path("orders/3"))); delete(x.want, "3") }
+			return func() { x.must(os.Remove(x.path("orders/3"))); delete(x.want, "3") }, err
 		}, syscall.ENOSPC, []string{"put ", "no space left on device"}},
 
-		{"missing standby", func(x *trouble) (error, func()) {
+		{"missing standby", func(x *trouble) (end func(), err error) {
 			x.must(os.Rename(x.path("b"), x.path("gone")))
-			return x.planner().Check(x.t.Context()), func() { x.must(os.Rename(x.path("gone"), x.path("b"))) }
+			return func() { x.must(os.Rename(x.path("gone"), x.path("b"))) }, x.planner().Check(x.t.Context())
 		}, nil, []string{"sites.standby.bucket", "no such file or directory"}},
 
-		{"missing primary", func(x *trouble) (error, func()) {
+		{"missing primary", func(x *trouble) (end func(), err error) {
 			x.must(os.Rename(x.path("a"), x.path("gone")))
 			// Nothing may mistake the absence of a repository for a first run.
 			if plan, err := x.planner().Plan(x.t.Context()); err == nil && len(plan.Actions) > 0 {
 				x.t.Errorf("planned with the primary gone: %v", plan.Actions)
 			}
-			return x.planner().Check(x.t.Context()), func() { x.must(os.Rename(x.path("gone"), x.path("a"))) }
+			return func() { x.must(os.Rename(x.path("gone"), x.path("a"))) }, x.planner().Check(x.t.Context())
 		}, nil, []string{"sites.primary.bucket", "no such file or directory"}},
 
-		{"missing key file", func(x *trouble) (error, func()) {
+		{"missing key file", func(x *trouble) (end func(), err error) {
 			x.must(os.Rename(x.path("standby.key"), x.path("gone.key")))
-			return x.planner().Check(x.t.Context()), func() { x.must(os.Rename(x.path("gone.key"), x.path("standby.key"))) }
+			return func() { x.must(os.Rename(x.path("gone.key"), x.path("standby.key"))) }, x.planner().Check(x.t.Context())
 		}, nil, []string{"recipients[0].identity", "standby.key"}},
 
-		{"malformed config", func(x *trouble) (error, func()) {
-			_, err := dr.Load(strings.NewReader("name: shop\nsites:\n  primary: {region: eu-west-1, buckit: s3://b}\n"))
-			return err, nil
+		{"malformed config", func(x *trouble) (end func(), err error) {
+			_, err = dr.Load(strings.NewReader("name: shop\nsites:\n  primary: {region: eu-west-1, buckit: s3://b}\n"))
+			return nil, err
 		}, nil, []string{"line 3", "buckit"}},
 
-		{"config that is no YAML", func(x *trouble) (error, func()) {
-			_, err := dr.Load(strings.NewReader("name: shop\ntargets: [\n"))
-			return err, nil
+		{"config that is no YAML", func(x *trouble) (end func(), err error) {
+			_, err = dr.Load(strings.NewReader("name: shop\ntargets: [\n"))
+			return nil, err
 		}, nil, []string{"line 2"}},
 
-		{"config that contradicts itself", func(x *trouble) (error, func()) {
+		{"config that contradicts itself", func(x *trouble) (end func(), err error) {
 			c := x.config
 			c.Workloads = slices.Clone(c.Workloads)
 			c.Workloads[0].Every = dr.Duration(time.Hour)
-			return c.Validate(), nil
+			return nil, c.Validate()
 		}, nil, []string{"targets[0].every", "cannot meet the RPO of 15m"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			x := newTrouble(t)
-			err, end := test.meet(x)
+			end, err := test.meet(x)
 			if err == nil {
 				t.Fatal("no error")
 			}
