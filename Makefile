@@ -3,12 +3,15 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test check unit race long fmt vet staticcheck tidy cross fuzz clean
+.PHONY: help test setup check unit race long fmt vet staticcheck tidy cross fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: check race ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests
+test: setup check race ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests
+
+setup: ## install what the tests need, where that is possible
+	@.ci/setup
 
 check: fmt vet staticcheck tidy cross ## all checks that run no test
 
