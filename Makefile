@@ -3,7 +3,7 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test setup check unit race long fmt vet staticcheck tidy cross fuzz clean
+.PHONY: help test setup check unit race long fmt vet staticcheck tidy cross fuzz bench-backup clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 	@set -e; for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+BENCH ?=
+bench-backup: ## compare with restic and borg, BENCH='-size 300 -rounds 3' for less; Linux, and Debian for the two
+	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench $(BENCH)
 
 clean:
 	rm -rf $(BIN)
