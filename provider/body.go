@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,9 @@ func FileBody(f *os.File) (Body, error) {
 	return io.NewSectionReader(f, 0, fi.Size()), nil
 }
 
-// ReadAll reads a whole object of at most max bytes. A larger one is an
-// error before it is read.
+// ReadAll reads a whole object of at most max bytes, to the end that the store
+// declares. A larger one is an error before it is read; one that ends early,
+// goes on past its Size, or has another SHA-256 than its Info is [ErrCorrupt].
 func ReadAll(ctx context.Context, s BlobStore, key string, max int64) ([]byte, Info, error) {
 	r, info, err := s.Get(ctx, key, GetOptions{})
 	if err != nil {
@@ -34,10 +36,33 @@ func ReadAll(ctx context.Context, s BlobStore, key string, max int64) ([]byte, I
 		return nil, info, fmt.Errorf("read %s: %d bytes, more than the %d it may have", key, info.Size, max)
 	}
 	b := make([]byte, info.Size)
-	if _, err := io.ReadFull(r, b); err != nil {
+	n, err := io.ReadFull(r, b)
+	if err == nil {
+		err = atEnd(r)
+	}
+	switch {
+	case err == io.EOF, err == io.ErrUnexpectedEOF: // of the reader itself: it ended as if that were all
+		err = fmt.Errorf("%d of %d bytes: %w: %w", n, info.Size, io.ErrUnexpectedEOF, ErrCorrupt)
+	case err == nil && info.SHA256 != [32]byte{} && info.SHA256 != sha256.Sum256(b):
+		err = fmt.Errorf("another SHA-256 than the store keeps for it: %w", ErrCorrupt)
+	}
+	if err != nil {
 		return nil, info, fmt.Errorf("read %s: %w", key, err)
 	}
 	return b, info, nil
+}
+
+// atEnd asks for what comes behind the last byte: some readers tell only there
+// that what they delivered is damaged.
+func atEnd(r io.Reader) error {
+	n, err := io.CopyN(io.Discard, r, 1)
+	switch {
+	case n > 0:
+		return fmt.Errorf("goes on past its size: %w", ErrCorrupt)
+	case err == io.EOF:
+		return nil
+	}
+	return err
 }
 
 // PutOnce creates an object that nothing else may ever have written with

@@ -61,6 +61,7 @@ func Stage(root *os.Root, name string, write func(*os.File) error) (err error) {
 		f.Close()
 		return err
 	}
+	note("sync", root, name)
 	return f.Close()
 }
 
@@ -68,10 +69,20 @@ func Stage(root *os.Root, name string, write func(*os.File) error) (err error) {
 // there at one moment, and returns when the name is durable. If the error
 // comes from the sync of the directory, the file may be there.
 func Publish(root *os.Root, staged, name string) error {
-	if err := root.Rename(staged, name); err != nil {
+	if err := Rename(root, staged, name); err != nil {
 		return err
 	}
 	return SyncDir(root, path.Dir(name))
+}
+
+// Rename is the first half of [Publish], for callers that do something
+// before the [SyncDir] that they owe.
+func Rename(root *os.Root, staged, name string) error {
+	if err := root.Rename(staged, name); err != nil {
+		return err
+	}
+	note("rename", root, name)
+	return nil
 }
 
 // PublishNew is [Publish] for a name that must not be taken: [fs.ErrExist] if
@@ -81,6 +92,7 @@ func PublishNew(root *os.Root, staged, name string) error {
 	if err := root.Link(staged, name); err != nil {
 		return err
 	}
+	note("link", root, name)
 	if err := SyncDir(root, path.Dir(name)); err != nil {
 		return err
 	}
@@ -131,6 +143,7 @@ func MkdirAll(root *os.Root, dir string) error {
 	if err := root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	note("mkdir", root, dir)
 	return SyncDir(root, parent)
 }
 
@@ -140,5 +153,6 @@ func Remove(root *os.Root, name string) error {
 	if err := root.Remove(name); err != nil {
 		return err
 	}
+	note("remove", root, name)
 	return SyncDir(root, path.Dir(name))
 }

@@ -12,5 +12,9 @@ func SyncDir(root *os.Root, dir string) error {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	note("sync", root, dir)
+	return nil
 }

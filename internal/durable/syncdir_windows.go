@@ -7,6 +7,9 @@ import "os"
 // only checks that the directory is there; NTFS journals such changes in
 // their order and writes them within seconds.
 func SyncDir(root *os.Root, dir string) error {
-	_, err := root.Stat(dir)
-	return err
+	if _, err := root.Stat(dir); err != nil {
+		return err
+	}
+	note("sync", root, dir)
+	return nil
 }

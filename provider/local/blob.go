@@ -80,7 +80,8 @@ type BlobStore struct {
 	stage   string              // this store's directory for staging; "" before the first Put
 	unstage func() error        // gives back the lock that keeps stage alive
 
-	step func(string) // called by tests after each step of a change
+	syncDir func(dir string) error
+	step    func(string) // called by tests after each step of a change
 }
 
 var (
@@ -116,6 +117,7 @@ func openBlobStore(c Config) (*BlobStore, error) {
 		return nil, fmt.Errorf("no store here (is its file system mounted? Config.Create makes a new store): %w", err)
 	}
 	s := &BlobStore{dir: dir, root: root, known: map[string]struct{}{}, step: func(string) {}}
+	s.syncDir = func(dir string) error { return durable.SyncDir(root, dir) }
 	for i := range s.shards {
 		s.shards[i] = make(chan struct{}, 1)
 	}

@@ -31,7 +31,8 @@ import (
 // and then nil is returned. A crash before 4 leaves what was there before, a
 // crash after it the new object; the staged file of a process that died is
 // removed by the next one that writes. Readers may see the new object in the
-// moment between its rename and the sync that makes it last.
+// moment between its rename and the sync that makes it last; a Put that fails
+// with [provider.ErrConflict] because of it fails only after that sync.
 func (s *BlobStore) Put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
 	info, err := s.put(ctx, key, body, o)
 	if err != nil {
@@ -48,8 +49,8 @@ func (s *BlobStore) put(ctx context.Context, key string, body provider.Body, o p
 		return provider.Info{}, err
 	}
 	object := objectPath(key)
-	if err := s.mayPut(object, key, o); err != nil {
-		return provider.Info{}, err // before reading a large body in vain
+	if err := s.mayPut(object, key, o); err != nil { // before reading a large body in vain
+		return provider.Info{}, s.settle(ctx, object, key, o, err)
 	}
 	d := description{Key: key, Size: body.Size(), Version: provider.Version(rand.Text()), Meta: o.Meta}
 	staged, err := s.stageFile(ctx, func(f *os.File) error { return writeObject(ctx, f, &d, body, o.SHA256) })
@@ -69,8 +70,12 @@ func (s *BlobStore) publish(ctx context.Context, staged, object string, d descri
 	}
 	s.step("directories")
 	return s.exclusively(ctx, d.Key, func() error {
-		if err := s.mayPut(object, d.Key, o); err != nil {
-			return err
+		was, err := s.look(object, d.Key)
+		if err == nil {
+			err = was.mayBecome(o)
+		}
+		if err != nil {
+			return s.settled(object, o, err)
 		}
 		if !o.Retain.IsZero() {
 			r := retention{Version: d.Version, Mode: o.Retain.Mode, Until: o.Retain.Until.UTC()}
@@ -82,13 +87,17 @@ func (s *BlobStore) publish(ctx context.Context, staged, object string, d descri
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.root.Rename(staged, object); err != nil {
+		if err := durable.Rename(s.root, staged, object); err != nil {
 			s.forgetDirs()
 			return err
 		}
 		s.step("renamed")
-		if err := durable.SyncDir(s.root, path.Dir(object)); err != nil {
-			return fmt.Errorf("the object is in place, but may not outlive a power failure: %w", err)
+		if err := s.syncDir(path.Dir(object)); err != nil {
+			if !was.exists {
+				// Whoever looks must not take it for one that lasts.
+				err = errors.Join(err, removeIfThere(s.root, object))
+			}
+			return fmt.Errorf("the object may not outlive a power failure: %w", err)
 		}
 		s.step("synced")
 		return nil
@@ -98,15 +107,41 @@ func (s *BlobStore) publish(ctx context.Context, staged, object string, d descri
 // mayPut judges the conditions against what is there.
 func (s *BlobStore) mayPut(object, key string, o provider.PutOptions) error {
 	was, err := s.look(object, key)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case o.IfAbsent && was.exists, o.IfMatch != "" && o.IfMatch != was.version:
+	}
+	return was.mayBecome(o)
+}
+
+func (p present) mayBecome(o provider.PutOptions) error {
+	switch {
+	case o.IfAbsent && p.exists, o.IfMatch != "" && o.IfMatch != p.version:
 		return provider.ErrConflict
-	case was.exists && inForce(was.retain, time.Now()):
+	case p.exists && inForce(p.retain, time.Now()):
 		return provider.ErrLocked
 	}
 	return nil
+}
+
+// settle judges again, and for good, a Put that was refused without the lock.
+func (s *BlobStore) settle(ctx context.Context, object, key string, o provider.PutOptions, refused error) error {
+	if !o.IfAbsent || !errors.Is(refused, provider.ErrConflict) {
+		return refused
+	}
+	return s.exclusively(ctx, key, func() error { return s.settled(object, o, refused) })
+}
+
+// settled makes a conflict with an object true for good before it is told.
+// Who finds that the object is already there relies on it; the process that
+// renamed it may have died before the sync, or be about to do it.
+func (s *BlobStore) settled(object string, o provider.PutOptions, refused error) error {
+	if !o.IfAbsent || !errors.Is(refused, provider.ErrConflict) {
+		return refused
+	}
+	if err := s.syncDir(path.Dir(object)); err != nil {
+		return fmt.Errorf("there is an object that may not outlive a power failure: %w", err)
+	}
+	return refused
 }
 
 // writeObject writes description and content, and completes d by what is
@@ -194,7 +229,7 @@ func (s *BlobStore) makeDirs(dir string) error {
 		s.forgetDirs()
 		return err
 	}
-	if err := durable.SyncDir(s.root, parent); err != nil {
+	if err := s.syncDir(parent); err != nil {
 		return err
 	}
 	s.mu.Lock()

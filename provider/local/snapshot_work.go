@@ -403,11 +403,14 @@ func (s *Snapshotter) pins(r *region) (map[string]bool, error) {
 // needed reports whether the job of a pin may still read.
 func (s *Snapshotter) needed(r *region, pin, id string) (bool, error) {
 	where, err := r.root.ReadFile(pin)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	var fi fs.FileInfo
+	if err == nil {
+		fi, err = r.root.Stat(pin)
 	}
-	fi, statErr := r.root.Stat(pin)
-	if err := errors.Join(err, statErr); err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // its job is done: unpin asks for no lock
+	}
+	if err != nil {
 		return false, err
 	}
 	dir := snapshotsDir
