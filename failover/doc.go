@@ -11,7 +11,8 @@
 // [DetectorConfig] decide when a site is lost, [Arm] whether a machine may
 // decide that alone. [Traffic] switches DNS records; [FenceAction],
 // [PromoteAction] and [ProbeAction] make actions of the roles a provider
-// implements; [Sentry] lets a primary fence itself.
+// implements. A service in charge asks a [Sentry] before and after every write,
+// and so fences itself; [SelfFence] is what the other side makes of that.
 //
 // # Four operations
 //

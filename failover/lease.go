@@ -51,6 +51,17 @@ type Active struct {
 	Epoch uint64 `json:"epoch"` // of the lease when it was set
 }
 
+// String says in words who is in charge.
+func (a Active) String() string {
+	switch {
+	case a == (Active{}):
+		return "no run has said who is in charge"
+	case a.Site == "":
+		return fmt.Sprintf("no site is in charge since epoch %d", a.Epoch)
+	}
+	return fmt.Sprintf("%s is in charge since epoch %d", a.Site, a.Epoch)
+}
+
 // LeaseConfig is what [OpenLease] needs.
 type LeaseConfig struct {
 	Store   provider.BlobStore // outside the primary; required

@@ -54,7 +54,7 @@ type Conditions struct {
 
 	Witness       string        // site of the lease and journal; neither of the two
 	FenceConfirms bool          // the fencer of the primary reads back that it holds
-	SelfFencing   bool          // the primary runs a Sentry and stops by itself
+	SelfFencing   bool          // the primary asks a Sentry before every write, or is stopped by one
 	LastProof     time.Time     // last passed drill or test failover
 	MaxProofAge   time.Duration // 0 means 30 days
 	Lag           time.Duration // age of the newest restorable point or position at the standby

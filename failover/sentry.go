@@ -11,33 +11,68 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// SentryConfig is what [Sentry] needs.
+var (
+	// ErrFenced: this site must not accept writes now.
+	ErrFenced = errors.New("fenced")
+	// ErrSealed: this site was seen to be in charge no more, and must never
+	// accept writes again under its epoch. It comes with ErrFenced.
+	ErrSealed = errors.New("for good")
+)
+
+// SentryConfig is what [NewSentry] needs.
 type SentryConfig struct {
 	Store   provider.BlobStore // that of the lease; required
 	Service string             // required
 	Site    string             // where this runs; required
 
-	// Patience is how long this site may go on without having read in the
-	// lease that it is in charge; 0 means 30 s. The [SelfFence] of the other
-	// side must know it.
+	// Epoch is the one since which Site is in charge: Active.Epoch of the
+	// lease record ([ReadLease]) when this was started, which after a takeover
+	// may be less than the epoch that a [Promoter] is handed. 0 is for the one
+	// site that is in charge as long as no run has said anything.
+	Epoch uint64
+
+	// Patience is how long this site may accept writes on the word of one
+	// reading; 0 means 30 s. The lease is read ten times in that time. The
+	// [SelfFence] of the other side must know it.
 	Patience time.Duration
 
-	// Stop makes this site stop accepting writes, at once and whatever it
-	// takes; it is called once, with a ctx that has not ended. Required.
-	Stop   func(ctx context.Context, reason error) error
+	// Stop, if not nil, makes this site stop accepting writes, at once and
+	// whatever it takes. It is called once, by Run, with a ctx that has not
+	// ended. It is for services whose writes cannot ask Check; they cannot come
+	// back by themselves, so losing patience seals them, too.
+	Stop func(ctx context.Context, reason error) error
+
+	// Extend, if not nil, is told before Check says yes for longer: for so long
+	// from now. With an error it stays as it was. For an audit trail.
+	Extend func(d time.Duration) error
+
 	Logger *slog.Logger // nil discards
 }
 
-// Sentry makes a site fence itself. It runs beside the primary and reads the
-// lease several times per Patience, until ctx ends. As soon as the lease puts
-// another site in charge, or none, or Patience has gone by without a
-// successful reading, by this machine's monotonic clock, it calls Stop and
-// returns the reason joined with the error of Stop.
+// A Sentry makes a site fence itself. [Sentry.Run] keeps reading the lease;
+// [Sentry.Check] says from memory whether the site may accept a write.
 //
-// A lease that was never taken, or never named a site, leaves everybody be.
-func Sentry(ctx context.Context, c SentryConfig) error {
-	if c.Store == nil || !validName(c.Service) || !validName(c.Site) || c.Stop == nil || c.Patience < 0 {
-		return errors.New("sentry config: Store, Service, Site and Stop are required, Patience is not negative")
+// Time is counted from before a reading was asked for, on this machine's own
+// clock; on Linux and macOS that is one that goes on while the machine sleeps.
+// So it does not matter how long a process or its machine was stopped: the
+// first Check after it woke up knows. A virtual machine that its hypervisor
+// stops may see no clock move; fence that from outside.
+type Sentry struct {
+	cfg  SentryConfig
+	word atomic.Pointer[word] // only Run stores
+}
+
+// word is what the lease said last.
+type word struct {
+	asked  moment // if it named this site: good for Patience from here
+	no     error  // if it did not
+	missed error  // why there is no later word
+}
+
+// NewSentry checks the config. Until Run has read the lease, Check says no.
+func NewSentry(c SentryConfig) (*Sentry, error) {
+	if c.Store == nil || !validName(c.Service) || !validName(c.Site) || c.Patience < 0 {
+		return nil, errors.New("sentry config: Store, Service and Site are required, Patience is not negative")
 	}
 	if c.Patience == 0 {
 		c.Patience = 30 * time.Second
@@ -45,108 +80,120 @@ func Sentry(ctx context.Context, c SentryConfig) error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	reason := c.watch(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	c.Logger.Error("fencing this site", "site", c.Site, "reason", reason)
-	if err := c.Stop(ctx, reason); err != nil {
-		return errors.Join(reason, fmt.Errorf("stop: %w", err))
-	}
-	return reason
+	s := &Sentry{cfg: c}
+	s.word.Store(&word{no: fmt.Errorf("%w: the lease has not been read yet", ErrFenced)})
+	return s, nil
 }
 
-// watch returns why this site must stop, or nil if ctx ended.
-func (c SentryConfig) watch(ctx context.Context) error {
-	good := time.Now()
+// Check returns nil while this site may accept writes: while the lease was
+// read, no longer than Patience ago, to put exactly this site in charge, since
+// exactly this epoch. Otherwise the error matches [ErrFenced], and [ErrSealed]
+// too if that will never change.
+//
+// It asks nobody and never blocks. Call it twice for every write: before the
+// write is accepted, and when it is durable, before it is acknowledged. A write
+// that a fence overtakes in between fails, and nobody was told that it is safe.
+func (s *Sentry) Check() error {
+	w := s.word.Load()
+	no := w.no
+	if no == nil && w.asked.ago() >= s.cfg.Patience {
+		no = fmt.Errorf("%w: the lease was not read for %v", ErrFenced, s.cfg.Patience)
+	}
+	if no != nil && w.missed != nil {
+		no = fmt.Errorf("%w: %w", no, w.missed)
+	}
+	return no
+}
+
+// Run reads the lease until ctx ends, and then returns its cause, or until this
+// site is sealed, and then returns why, joined with the error of Stop. Call it
+// once.
+func (s *Sentry) Run(ctx context.Context) error {
+	good := thisMoment() // patience with the first reading, too
 	for {
-		asked := time.Now()
-		limit, cancel := context.WithDeadline(ctx, good.Add(c.Patience))
-		r, err := ReadLease(limit, c.Store, "", c.Service)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, provider.ErrNotFound), err == nil && r.Active.Epoch == 0:
-			good = asked // nobody has said anything yet
-		case err == nil && r.Active.Site != c.Site:
-			return fmt.Errorf("the lease puts %q in charge since epoch %d", r.Active.Site, r.Active.Epoch)
-		case err == nil:
-			good = asked // what was read was true when it was asked for, or later
+		wait := s.cfg.Patience / 10
+		limit := s.cfg.Patience / 2 // one answer that never comes must not use up the patience
+		if s.cfg.Stop != nil {
+			limit = min(limit, s.cfg.Patience-good.ago())
 		}
-		left := c.Patience - time.Since(good)
-		if left <= 0 {
-			return fmt.Errorf("%v without reading the lease: %w", c.Patience, err)
+		asked := thisMoment()
+		w := s.read(ctx, limit)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.word.Store(&w)
+		if w.no == nil && w.missed == nil {
+			good = asked
+		}
+		if s.cfg.Stop != nil {
+			left := s.cfg.Patience - good.ago()
+			if wait = min(wait, left); left <= 0 && !errors.Is(w.no, ErrSealed) {
+				w = word{no: fmt.Errorf("%w %w: the lease was not read for %v", ErrFenced, ErrSealed, s.cfg.Patience), missed: w.missed}
+				s.word.Store(&w)
+			}
+		}
+		if errors.Is(w.no, ErrSealed) {
+			return s.stop(ctx)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-time.After(min(c.Patience/5, left)):
+			return context.Cause(ctx)
+		case <-time.After(wait):
 		}
 	}
 }
 
-// SelfFence is the [Fencer] of a primary that runs a [Sentry]. The run has
-// already written into the lease that no site is in charge; Fence waits until
-// every Sentry has read that, or has lost its patience. Give the fence step a
-// timeout longer than Patience and Margin.
-//
-// It rests on the Sentry being alive and its clock running at the right
-// speed; a watchdog that resets a machine whose Sentry hangs makes it sound.
-type SelfFence struct {
-	Patience time.Duration // of the Sentry; required
-	Margin   time.Duration // for stopping, and for clocks that run at different speeds; 0 means half of Patience
-
-	// Look, if not nil, confirms by another way that the site has stopped.
-	// Without it Fenced is confirmed once this value has waited, and a
-	// process that takes over waits again.
-	Look func(ctx context.Context) (FenceEvidence, error)
-	// Release lets the site accept writes again; required for Unfence.
-	Release func(ctx context.Context, epoch uint64) error
-
-	waited atomic.Bool
+// read asks once, and returns the word that holds from now on.
+func (s *Sentry) read(ctx context.Context, limit time.Duration) word {
+	last := *s.word.Load()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	asked := thisMoment() // by the time of the answer it may have changed
+	r, err := ReadLease(ctx, s.cfg.Store, "", s.cfg.Service)
+	if err != nil && !errors.Is(err, provider.ErrNotFound) {
+		last.missed = err
+		return last // until it runs out
+	}
+	want := Active{Site: s.cfg.Site, Epoch: s.cfg.Epoch}
+	if s.cfg.Epoch == 0 {
+		want = Active{} // no run has said anything
+	}
+	if r.Active == want {
+		if last.missed = s.extend(asked); last.missed != nil {
+			return last
+		}
+		return word{asked: asked}
+	}
+	// Epochs only grow. Under one epoch a site is put in charge after another
+	// or none, never before.
+	sealed := r.Active.Epoch > s.cfg.Epoch || r.Active.Epoch == s.cfg.Epoch && last.no == nil
+	no := fmt.Errorf("%w: %s; this is %s, epoch %d", ErrFenced, r.Active, s.cfg.Site, s.cfg.Epoch)
+	if sealed {
+		no = fmt.Errorf("%w %w: %s; this is %s, epoch %d", ErrFenced, ErrSealed, r.Active, s.cfg.Site, s.cfg.Epoch)
+	}
+	return word{no: no}
 }
 
-var _ Fencer = (*SelfFence)(nil)
-
-func (f *SelfFence) wait() time.Duration {
-	if f.Margin == 0 {
-		return f.Patience + f.Patience/2
+func (s *Sentry) extend(asked moment) error {
+	left := s.cfg.Patience - asked.ago()
+	if left <= 0 {
+		return errors.New("the answer came too late")
 	}
-	return f.Patience + f.Margin
+	if s.cfg.Extend == nil {
+		return nil
+	}
+	return s.cfg.Extend(left)
 }
 
-// Fence implements [Fencer] by waiting.
-func (f *SelfFence) Fence(ctx context.Context, epoch uint64) (FenceEvidence, error) {
-	if f.Patience <= 0 {
-		return FenceEvidence{}, fmt.Errorf("self-fence: Patience is required: %w", ErrNoEffect)
+// stop is the end of a sealed Sentry.
+func (s *Sentry) stop(ctx context.Context) error {
+	reason := s.Check()
+	s.cfg.Logger.Error("this site is fenced", "site", s.cfg.Site, "epoch", s.cfg.Epoch, "reason", reason)
+	if s.cfg.Stop == nil {
+		return reason
 	}
-	if d, ok := ctx.Deadline(); ok && time.Until(d) < f.wait() {
-		return FenceEvidence{}, fmt.Errorf("self-fence: the step has to wait %v and may take only %v: %w", f.wait(), time.Until(d).Round(time.Second), ErrNoEffect)
+	if err := s.cfg.Stop(ctx, reason); err != nil {
+		return errors.Join(reason, fmt.Errorf("stop: %w", err))
 	}
-	select {
-	case <-ctx.Done():
-		return FenceEvidence{}, context.Cause(ctx)
-	case <-time.After(f.wait()):
-	}
-	f.waited.Store(true)
-	return FenceEvidence{Method: "self-fence", Confirmed: true,
-		Detail: fmt.Sprintf("waited %v after the lease put no site in charge (epoch %d)", f.wait(), epoch)}, nil
-}
-
-// Fenced implements [Fencer] by Look, or by what this value has waited.
-func (f *SelfFence) Fenced(ctx context.Context) (FenceEvidence, error) {
-	if f.Look == nil {
-		return FenceEvidence{Method: "self-fence", Confirmed: f.waited.Load(), Detail: "waited before"}, nil
-	}
-	return f.Look(ctx)
-}
-
-// Unfence implements [Fencer].
-func (f *SelfFence) Unfence(ctx context.Context, epoch uint64) error {
-	if f.Release == nil {
-		return errors.New("self-fence: no Release: start the site by hand")
-	}
-	f.waited.Store(false)
-	return f.Release(ctx, epoch)
+	return reason
 }
