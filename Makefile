@@ -3,12 +3,12 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test setup check unit race long fmt vet staticcheck tidy cross fuzz bench-backup clean
+.PHONY: help test setup check unit race long soak fmt vet staticcheck tidy cross fuzz bench-backup clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: setup check race ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests
+test: setup check race long ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, long tests
 
 setup: ## install what the tests need, where that is possible
 	@.ci/setup
@@ -18,11 +18,17 @@ check: fmt vet staticcheck tidy cross ## all checks that run no test
 unit: ## the tests without the race detector, for a quick look
 	$(GO) test ./...
 
-race: ## all tests with the race detector; HOLDFAST_LONG=1 adds the long ones
-	$(GO) test -race -timeout 40m ./...
+race: ## all tests with the race detector
+	$(GO) test -race -timeout 30m ./...
 
-long: ## the tests with their long variants, as CI runs them
-	HOLDFAST_LONG=1 $(MAKE) race
+# Those whose long form shows what the short one only samples: every crash
+# point of the quickstart, a million keys, every clause on every broken store.
+LONG := ./examples/quickstart ./provider/... ./retention ./dr
+long: ## the long form of the tests that have to be run in full
+	HOLDFAST_LONG=1 $(GO) test -timeout 30m $(LONG)
+
+soak: ## the long form of all tests, an hour and more: every bit flipped, 130,000 simulated failovers
+	HOLDFAST_LONG=1 $(GO) test -timeout 3h ./...
 
 fmt:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt these:"; echo "$$bad"; exit 1; fi; echo "gofmt: clean"
