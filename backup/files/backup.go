@@ -55,7 +55,7 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	if !fi.IsDir() {
 		return fmt.Errorf("%s is not a directory", t.c.Root)
 	}
-	w := &walker{t: t, links: map[inode]string{}, slots: make(chan struct{}, t.c.Readers)}
+	w := &walker{t: t, links: map[inode]string{}, kept: map[inode]string{}, slots: make(chan struct{}, t.c.Readers)}
 	if p := s.Parent(); p != nil {
 		w.since = p.Point().Time
 		next, stop := iter.Pull2(p.Items(ctx))
@@ -78,14 +78,14 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 		}
 		head := queue[0]
 		queue = slices.Delete(queue, 0, 1)
-		if err := t.add(ctx, s, head); err != nil {
+		if err := w.add(ctx, s, head); err != nil {
 			return err
 		}
 	}
 	for len(queue) > 0 {
 		head := queue[0]
 		queue = queue[1:]
-		if err := t.add(ctx, s, head); err != nil {
+		if err := w.add(ctx, s, head); err != nil {
 			return err
 		}
 	}
@@ -96,7 +96,8 @@ type inode struct{ dev, ino uint64 }
 
 type walker struct {
 	t      *Target
-	links  map[inode]string // files with several names, by the first of them
+	links  map[inode]string // files with several names, by the first that was found
+	kept   map[inode]string // those of them whose content is in the point, by the name it is under
 	parent *cursor
 	since  time.Time
 	slots  chan struct{} // readers
@@ -220,7 +221,7 @@ func (e *entry) wait() {
 }
 
 // add gives an entry to the session.
-func (t *Target) add(ctx context.Context, s *backup.Session, e *entry) error {
+func (w *walker) add(ctx context.Context, s *backup.Session, e *entry) error {
 	e.wait()
 	defer e.release()
 	switch {
@@ -237,23 +238,53 @@ func (t *Target) add(ctx context.Context, s *backup.Session, e *entry) error {
 		s.Warn(e.rel, errors.New("has more extended attributes than can be kept; they are left out"))
 		e.meta.Xattrs = nil
 	}
-	it := backup.Item{Path: e.rel, Meta: e.meta.encode()}
-	if e.meta.Type != typeFile {
-		return s.Add(ctx, it, nil)
+	if e.meta.Type == typeLink {
+		w.resolve(e)
 	}
+	if e.meta.Type != typeFile {
+		return s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode()}, nil)
+	}
+	added, err := addFile(ctx, s, e)
+	if id, names := identify(e.fi); added && names > 1 {
+		if _, ok := w.kept[id]; !ok {
+			w.kept[id] = e.rel
+		}
+	}
+	return err
+}
+
+// resolve looks again at an entry that is a further name of a file. The first
+// name may have been deleted, or have become another file, before it was read:
+// then this one is where the content is.
+func (w *walker) resolve(e *entry) {
+	id, _ := identify(e.fi)
+	first, ok := w.kept[id]
+	if ok {
+		e.meta.Link = []byte(first)
+		return
+	}
+	e.meta.Type, e.meta.Link = typeFile, nil
+	e.meta.Xattrs, _ = readXattrs(e.full) // addLarge reports what keeps it from being read
+}
+
+// addFile adds a regular file; added is false if it is gone or only a warning
+// is left of it.
+func addFile(ctx context.Context, s *backup.Session, e *entry) (added bool, err error) {
+	it := backup.Item{Path: e.rel, Meta: e.meta.encode()}
 	if e.reuse != nil {
 		if err := s.Reuse(ctx, *e.reuse, it); !errors.Is(err, backup.ErrDamaged) {
-			return err
+			return err == nil, err
 		}
-		return t.addLarge(ctx, s, e)
+		return addLarge(ctx, s, e)
 	}
 	if e.ready == nil || e.large {
-		return t.addLarge(ctx, s, e)
+		return addLarge(ctx, s, e)
 	}
 	if e.err2 != nil {
 		s.Warn(e.rel, e.err2)
 	}
-	return s.Add(ctx, it, bytes.NewReader(e.data))
+	err = s.Add(ctx, it, bytes.NewReader(e.data))
+	return err == nil, err
 }
 
 // readSmall reads a file that should be small, again if it changes
@@ -291,16 +322,16 @@ func (e *entry) readSmall() {
 	}
 }
 
-// addLarge reads a file straight into the session.
-func (t *Target) addLarge(ctx context.Context, s *backup.Session, e *entry) error {
+// addLarge reads a file straight into the session. Added is as with addFile.
+func addLarge(ctx context.Context, s *backup.Session, e *entry) (added bool, err error) {
 	for i := range attempts {
 		f, err := openFile(e)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return added, nil
 		}
 		if err != nil {
 			s.Warn(e.rel, err)
-			return nil
+			return added, nil
 		}
 		r := &fileReader{f: f}
 		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode()}, r)
@@ -309,20 +340,23 @@ func (t *Target) addLarge(ctx context.Context, s *backup.Session, e *entry) erro
 		switch {
 		case r.err != nil:
 			s.Warn(e.rel, r.err)
-			return nil
+			return added, nil
 		case err != nil:
-			return err
+			return added, err
+		}
+		added = true
+		switch {
 		case serr != nil:
 			s.Warn(e.rel, serr)
-			return nil
+			return added, nil
 		case same:
-			return nil
+			return added, nil
 		}
 		if i == attempts-1 {
 			s.Warn(e.rel, errChanged)
 		}
 	}
-	return nil
+	return added, nil
 }
 
 // A fileReader remembers how much was read and why reading failed, so that

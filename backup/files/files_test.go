@@ -327,3 +327,21 @@ func TestDestination(t *testing.T) {
 		t.Errorf("overwrite left f %q and other %q", read("f"), read("other"))
 	}
 }
+
+// Names that begin with a dot beside the same names without it.
+func TestDots(t *testing.T) {
+	root := t.TempDir()
+	for _, p := range []string{".env/file", "env", ".git/config", "..data/x", ".../y", ".file"} {
+		write(t, root, p, p)
+	}
+	r, target := newRepo(t, providertest.NewMemory()), newTarget(t, files.Config{Root: root})
+	p, err := r.Backup(t.Context(), "w", target, backup.BackupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dest := t.TempDir()
+	if err := r.Restore(t.Context(), p.ID, target, backup.Destination{Location: dest}, backup.RestoreOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, snapshot(t, dest), snapshot(t, root))
+}

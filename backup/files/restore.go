@@ -364,10 +364,7 @@ func (r *restorer) references(ctx context.Context) error {
 func (r *restorer) directory(k task) error {
 	w := &dirCursor{root: r.root}
 	defer w.close()
-	dir, err := w.at(strings.TrimPrefix(k.it.Path, rootPath))
-	if k.it.Path != rootPath {
-		dir, err = w.at(k.it.Path)
-	}
+	dir, err := w.at(k.it.Path)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,85 @@
+//go:build unix
+
+package files_test
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/backup/files"
+	"github.com/holdfast-go/holdfast/provider/providertest"
+)
+
+// Programs publish a file by giving it a second name and removing the first,
+// and replace one by renaming another over it. Neither may cost the content
+// of the name that stays, if it happens between finding the two and reading.
+func TestFirstNameOfFileGoes(t *testing.T) {
+	content := strings.Repeat("published\n", 10_000) // more than is read ahead
+	for name, meanwhile := range map[string]func(root string) error{
+		"deleted": func(root string) error { return os.Remove(filepath.Join(root, "b-staged")) },
+		"replaced": func(root string) error {
+			fresh := filepath.Join(root, "z-fresh")
+			if err := os.WriteFile(fresh, []byte(strings.Repeat("another\n", 20_000)), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(fresh, filepath.Join(root, "b-staged"))
+		},
+		"became a directory": func(root string) error {
+			if err := os.Remove(filepath.Join(root, "b-staged")); err != nil {
+				return err
+			}
+			return os.Mkdir(filepath.Join(root, "b-staged"), 0o700)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			b := make([]byte, 32<<20) // the names behind it are found before it is read to its end
+			rand.Read(b)
+			write(t, root, "a-large", string(b))
+			write(t, root, "b-staged", content)
+			for _, further := range []string{"c-final", "d-final"} {
+				if err := os.Link(filepath.Join(root, "b-staged"), filepath.Join(root, further)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			store := providertest.NewFaulty(providertest.NewMemory(), nil)
+			r := newRepo(t, store)
+			var once sync.Once
+			var failed error
+			store.Use(func(call providertest.Call) providertest.Fault {
+				if call.Op != "put" || !strings.HasPrefix(call.Key, "data/") {
+					return providertest.Fault{}
+				}
+				return providertest.Fault{Wait: func(context.Context) error {
+					once.Do(func() { failed = meanwhile(root) })
+					return nil
+				}}
+			})
+			target := newTarget(t, files.Config{Root: root})
+			p, err := r.Backup(t.Context(), "w", target, backup.BackupOptions{})
+			if err != nil || failed != nil {
+				t.Fatal(err, failed)
+			}
+			dest := t.TempDir()
+			if err := r.Restore(t.Context(), p.ID, target, backup.Destination{Location: dest}, backup.RestoreOptions{}); err != nil {
+				t.Error(err)
+			}
+			for _, further := range []string{"c-final", "d-final"} {
+				if got, err := os.ReadFile(filepath.Join(dest, further)); err != nil || string(got) != content {
+					t.Errorf("%s comes back with %d bytes (%.10q), %v", further, len(got), got, err)
+				}
+			}
+			c, errC := os.Stat(filepath.Join(dest, "c-final"))
+			d, errD := os.Stat(filepath.Join(dest, "d-final"))
+			if errC != nil || errD != nil || !os.SameFile(c, d) {
+				t.Errorf("the names that stayed are no longer of one file: %v, %v", errC, errD)
+			}
+		})
+	}
+}
