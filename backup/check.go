@@ -115,23 +115,13 @@ func (c *checker) sessions(ctx context.Context) error {
 			return err
 		}
 		if err == nil {
-			err = c.r.keys.decodeSession(info.Key, b)
+			err = c.r.keys.openObject(kindSession, info.Key, b)
 		}
 		if err != nil {
 			c.problem(info.Key, err.Error()) // harms no point
 		}
 	}
 	return nil
-}
-
-// decodeSession checks a session object.
-func (k *keys) decodeSession(key string, b []byte) error {
-	h, head, sealed, err := decodeHeader(b, kindSession)
-	if err != nil {
-		return err
-	}
-	_, err = openSection(k.index, h, head, "session", key, sealed)
-	return err
 }
 
 func (c *checker) indexes(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -140,6 +141,38 @@ func (r *Repository) chunk(ctx context.Context, c *blockCache, kind string, want
 			return nil, fmt.Errorf("%w: chunk %s is in no pack", ErrDamaged, want.id)
 		}
 	}
+	b, err := r.chunkIn(ctx, c, kind, want, places)
+	if !errors.Is(err, provider.ErrNotFound) || ctx.Err() != nil {
+		return b, err
+	}
+	// A prune may have moved it meanwhile.
+	if lerr := r.load(ctx); lerr != nil {
+		return nil, errors.Join(err, lerr)
+	}
+	moved := slices.DeleteFunc(r.index.find(want.id), func(e indexEntry) bool { return slices.Contains(places, e) })
+	if len(moved) == 0 {
+		return nil, err
+	}
+	b, merr := r.chunkIn(ctx, c, kind, want, moved)
+	if merr != nil {
+		return nil, errors.Join(err, merr)
+	}
+	for _, e := range places {
+		if p := r.index.pack(e.pack); r.gone(ctx, p.key()) {
+			r.index.lose(p.sum)
+		}
+	}
+	return b, nil
+}
+
+// gone reports whether it is certain that there is no such object.
+func (r *Repository) gone(ctx context.Context, key string) bool {
+	_, err := r.c.Store.Stat(ctx, key)
+	return errors.Is(err, provider.ErrNotFound)
+}
+
+// chunkIn reads a chunk from the first of the places that has it.
+func (r *Repository) chunkIn(ctx context.Context, c *blockCache, kind string, want ref, places []indexEntry) ([]byte, error) {
 	var errs []error
 	for _, e := range places {
 		b, err := r.chunkAt(ctx, c, kind, want, e)

@@ -16,7 +16,7 @@ func forge(t *testing.T, r *Repository, build func(write metaWriter) node) *View
 	t.Helper()
 	ctx := t.Context()
 	id := newPointID(time.Now())
-	p, err := newPipeline(ctx, r, id)
+	p, err := newPipeline(ctx, r, id, reusable{session: string(id)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func FuzzHeader(f *testing.F) {
 		known(t, err)
 		_, err = k.decodeManifest("20261123t084735.123z-9f86d081884c7d65", b, k.openSession)
 		known(t, err)
-		known(t, k.decodeSession("sessions/x", b))
+		known(t, k.openObject(kindSession, "sessions/x", b))
 	})
 }
 

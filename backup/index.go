@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 )
 
@@ -111,18 +113,19 @@ type index struct {
 	packs    []packInfo
 	byID     map[[32]byte]uint32 // packs by their sum
 	segments [][]indexEntry      // each sorted by id; few
-	objects  map[string]bool     // index objects that are loaded
+	objects  map[string][]uint32 // index objects that are loaded, and the packs they list
 	encs     map[string][]byte   // one copy of each session key
 }
 
 type packInfo struct {
-	sum    [32]byte
-	kind   string
-	size   int64
-	salt   []byte
-	enc    []byte
-	object string // the index object that lists it; empty if none does
-	lost   bool   // not in the store any more
+	sum     [32]byte
+	kind    string
+	size    int64
+	salt    []byte
+	enc     []byte
+	session string // that wrote it
+	object  string // an index object that lists it; empty if none does
+	lost    bool   // not in the store any more
 }
 
 type indexEntry struct {
@@ -133,28 +136,28 @@ type indexEntry struct {
 }
 
 func newIndex() *index {
-	return &index{byID: map[[32]byte]uint32{}, objects: map[string]bool{}, encs: map[string][]byte{}}
+	return &index{byID: map[[32]byte]uint32{}, objects: map[string][]uint32{}, encs: map[string][]byte{}}
 }
 
 func (x *index) has(object string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.objects[object]
+	_, ok := x.objects[object]
+	return ok
 }
 
 // add makes the content of an index object known.
 func (x *index) add(object string, packs []packRecord) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if object != "" {
-		x.objects[object] = true
-	}
+	var listed []uint32
 	var seg []indexEntry
 	for _, p := range packs {
 		if n, ok := x.byID[p.sum]; ok {
 			if x.packs[n].object == "" {
 				x.packs[n].object = object
 			}
+			listed = append(listed, n)
 			continue
 		}
 		n := uint32(len(x.packs))
@@ -164,10 +167,15 @@ func (x *index) add(object string, packs []packRecord) {
 			enc = bytes.Clone(p.enc)
 			x.encs[string(enc)] = enc
 		}
-		x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc, object: object})
+		listed = append(listed, n)
+		x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc,
+			session: strings.Clone(p.session), object: object})
 		for _, e := range p.entries {
 			seg = append(seg, indexEntry{e.id, n, e.off, e.stored, e.plain})
 		}
+	}
+	if object != "" {
+		x.objects[object] = listed
 	}
 	if len(seg) == 0 {
 		return
@@ -216,6 +224,42 @@ func (x *index) first(id chunkID) (indexEntry, bool) {
 		}
 	}
 	return indexEntry{}, false
+}
+
+// reusable is what a session may rely on instead of storing a chunk again:
+// packs that were in the store and not condemned when it began, and its own.
+type reusable struct {
+	packs   []bool // by number
+	session string
+}
+
+// reuse finds a place of a chunk in a pack that may be relied on.
+func (x *index) reuse(id chunkID, ok reusable) (indexEntry, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, s := range x.segments {
+		for i := searchEntries(s, id); i < len(s) && s[i].id == id; i++ {
+			n, p := s[i].pack, &x.packs[s[i].pack]
+			if !p.lost && (int(n) < len(ok.packs) && ok.packs[n] || ok.session != "" && p.session == ok.session) {
+				return s[i], true
+			}
+		}
+	}
+	return indexEntry{}, false
+}
+
+// listing returns the packs that each of the loaded index objects lists.
+func (x *index) listing() map[string][]uint32 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return maps.Clone(x.objects)
+}
+
+// snapshot returns all entries as they are now. Nobody changes them.
+func (x *index) snapshot() [][]indexEntry {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Clone(x.segments)
 }
 
 func searchEntries(s []indexEntry, id chunkID) int {

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -33,12 +32,7 @@ func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs [
 	if err != nil {
 		return nil, err
 	}
-	objects := binary.AppendUvarint(nil, uint64(len(packs)))
-	for _, s := range packs {
-		objects = append(objects, s.sum[:]...)
-		objects = append(objects, kindByte(s.kind))
-		objects = binary.AppendUvarint(objects, uint64(s.size))
-	}
+	objects := encodePackSums(packs)
 	c := manifestContent{Point: p}
 	c.Stored = time.Time{} // known to the store
 	for _, n := range roots {

@@ -30,6 +30,13 @@ const (
 	kindIndex   = "index"
 	kindData    = "data" // a pack of content
 	kindMeta    = "meta" // a pack of item lists
+
+	// Of maintenance, see condemned.go.
+	kindPlan      = "condemned"
+	kindAwaited   = "awaited"
+	kindVerdict   = "verdict"
+	kindTombstone = "tombstone"
+	kindTime      = "time"
 )
 
 // objectHeader is stored in the clear and authenticated by every section.

@@ -116,10 +116,21 @@ func (r *Repository) load(ctx context.Context) error {
 }
 
 func (r *Repository) loadLocked(ctx context.Context) error {
+	for range 10 {
+		// What is deleted between being listed and being read was written
+		// anew, in part or in full, before that: list again.
+		if again, err := r.loadListed(ctx); err != nil || !again {
+			return err
+		}
+	}
+	return errors.New("get index: indexes keep vanishing")
+}
+
+func (r *Repository) loadListed(ctx context.Context) (again bool, err error) {
 	var keys []string
 	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
 		if err != nil {
-			return fmt.Errorf("list indexes: %w", err)
+			return false, fmt.Errorf("list indexes: %w", err)
 		}
 		if !r.index.has(info.Key) && r.bad[info.Key] == nil {
 			keys = append(keys, info.Key)
@@ -138,15 +149,17 @@ func (r *Repository) loadLocked(ctx context.Context) error {
 		case res.err == nil:
 			r.index.add(res.key, res.packs)
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(res.err, ErrDamaged) || errors.Is(res.err, provider.ErrNotFound) || errors.Is(res.err, provider.ErrCorrupt):
+			return false, context.Cause(ctx)
+		case errors.Is(res.err, provider.ErrNotFound):
+			again = true
+		case errors.Is(res.err, ErrDamaged) || errors.Is(res.err, provider.ErrCorrupt):
 			r.c.Logger.Warn("index object is unreadable; run Repair", "key", res.key, "error", res.err)
 			r.bad[res.key] = res.err
 		default:
-			return fmt.Errorf("get index: %w", res.err)
+			return false, fmt.Errorf("get index: %w", res.err)
 		}
 	}
-	return ctx.Err()
+	return again, ctx.Err()
 }
 
 // search looks for a chunk that no known index lists: in indexes written
@@ -198,17 +211,45 @@ func (r *Repository) unindexed(ctx context.Context, damaged func(provider.Info, 
 	return out, nil
 }
 
+// reusable finds out what the session of a new point may rely on: packs that
+// no prune has condemned, and that are in the store, listed in this order
+// and both after the session was recorded. A credential that may not list
+// packs cannot know, and stores everything again.
+func (r *Repository) reusable(ctx context.Context, session PointID) (reusable, error) {
+	ok := reusable{session: string(session)}
+	doomed, err := r.condemned(ctx, "")
+	if errors.Is(err, ErrDamaged) {
+		r.c.Logger.Warn("what was condemned cannot be read, so nothing is reused; Prune puts this right", "error", err)
+		return ok, r.load(ctx)
+	}
+	if err != nil {
+		return ok, err
+	}
+	if err := r.load(ctx); err != nil {
+		return ok, err
+	}
+	known := r.index.all()
+	switch err := r.present(ctx); {
+	case errors.Is(err, fs.ErrPermission):
+		r.c.Logger.Warn("packs cannot be listed, so nothing is reused", "error", err)
+		return ok, nil
+	case err != nil:
+		return ok, err
+	}
+	ok.packs = make([]bool, len(known))
+	for n, p := range known {
+		ok.packs[n] = !doomed[p.sum] && !r.index.pack(uint32(n)).lost
+	}
+	return ok, nil
+}
+
 // present compares the indexes with the packs in the store, so that no new
 // point relies on a pack that is gone: one that was lost, or that was never
-// copied to a replica of some of the points. A credential that may not list
-// packs has to trust the indexes.
+// copied to a replica of some of the points.
 func (r *Repository) present(ctx context.Context) error {
 	known := r.index.all() // all of them were in the store before this
 	sizes := make(map[[32]byte]int64, len(known))
 	for info, err := range r.packs(ctx) {
-		if errors.Is(err, fs.ErrPermission) {
-			return nil
-		}
 		if err != nil {
 			return err
 		}
@@ -251,6 +292,9 @@ func (r *Repository) manifest(ctx context.Context, id PointID) (manifest, error)
 		return manifest{}, fmt.Errorf("point %s: %w", id, err)
 	}
 	m, err := r.keys.decodeManifest(id, b, r.secret)
+	if err != nil && r.keys.openObject(kindTombstone, pointKey(id), b) == nil {
+		err = fmt.Errorf("its session was given up: %w", provider.ErrNotFound)
+	}
 	if err != nil {
 		return manifest{}, fmt.Errorf("point %s: %w", id, err)
 	}
@@ -313,6 +357,14 @@ func (r *Repository) Manifests(ctx context.Context) iter.Seq2[provider.Info, err
 			}
 			if _, ok := pointIDOf(info.Key); !ok {
 				r.c.Logger.Warn("not the key of a point; ignored", "key", info.Key)
+				continue
+			}
+			dead, err := r.tombstone(ctx, info)
+			if err != nil {
+				yield(provider.Info{}, fmt.Errorf("list points: %w", err))
+				return
+			}
+			if dead {
 				continue
 			}
 			if !yield(info, nil) {
@@ -389,18 +441,23 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 		return nil, err
 	}
 	var out []provider.Info
-	indexes := map[string]bool{}
+	unlisted := map[uint32]bool{} // packs that no index that was looked at lists
 	for _, sum := range sums {
 		n, _ := r.index.packBySum(sum)
 		p := r.index.pack(n)
-		indexes[p.object] = true
+		unlisted[n] = true
 		out = append(out, provider.Info{Key: p.key(), Size: p.size, SHA256: sum})
 	}
+	listing := r.index.listing()
 	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
 		if err != nil {
 			return nil, err
 		}
-		if indexes[info.Key] {
+		n := len(unlisted)
+		for _, pack := range listing[info.Key] {
+			delete(unlisted, pack)
+		}
+		if len(unlisted) < n {
 			sum, _ := parseIndexKey(info.Key)
 			out = append(out, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
 		}

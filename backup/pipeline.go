@@ -18,11 +18,12 @@ import (
 // pack is uploaded by a goroutine of its own. Memory is bounded by the
 // buffers, which are handed round and never more than at the start.
 type pipeline struct {
-	r       *Repository
-	session PointID
-	secret  []byte
-	encaps  []byte
-	zstd    *zstd.Encoder
+	r        *Repository
+	session  PointID
+	secret   []byte
+	encaps   []byte
+	reusable reusable
+	zstd     *zstd.Encoder
 
 	jobs         chan job
 	small, large chan []byte // free chunk buffers
@@ -81,14 +82,14 @@ const (
 	packsPerIndex = 32 // an interrupted backup loses at most so many packs of progress
 )
 
-func newPipeline(ctx context.Context, r *Repository, session PointID) (*pipeline, error) {
+func newPipeline(ctx context.Context, r *Repository, session PointID, ok reusable) (*pipeline, error) {
 	secret, encaps, err := r.keys.newSession()
 	if err != nil {
 		return nil, err
 	}
 	w := r.c.Workers
 	p := &pipeline{
-		r: r, session: session, secret: secret, encaps: encaps, zstd: newEncoder(w),
+		r: r, session: session, secret: secret, encaps: encaps, reusable: ok, zstd: newEncoder(w),
 		jobs: make(chan job, 2*w), small: make(chan []byte, 16*w), large: make(chan []byte, 2*w+1),
 		claims: map[chunkID]bool{}, used: map[uint32]bool{}, failed: make(chan struct{}),
 		data: packer{kind: kindData, target: r.c.PackSize, free: make(chan []byte, r.c.Uploads+1)},
@@ -206,7 +207,7 @@ func (p *pipeline) claim(id chunkID) bool {
 	if p.claims[id] {
 		return false
 	}
-	if e, ok := p.r.index.first(id); ok {
+	if e, ok := p.r.index.reuse(id, p.reusable); ok {
 		p.used[e.pack] = true
 		return false
 	}
@@ -222,7 +223,7 @@ func (p *pipeline) reuse(id chunkID) bool {
 	if p.claims[id] {
 		return true
 	}
-	e, ok := p.r.index.first(id)
+	e, ok := p.r.index.reuse(id, p.reusable)
 	if ok {
 		p.used[e.pack] = true
 	}

@@ -184,20 +184,18 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err != nil {
 		return Point{}, err
 	}
-	if err := r.load(ctx); err != nil {
+	if err := r.begin(ctx, id); err != nil {
 		return Point{}, err
 	}
-	if err := r.present(ctx); err != nil {
+	reusable, err := r.reusable(ctx, id) // after the session exists, see FORMAT.md, Pruning
+	if err != nil {
 		return Point{}, err
 	}
 	mode, parent, err := r.parent(ctx, name, t.Kind(), o.Mode)
 	if err != nil {
 		return Point{}, err
 	}
-	if err := r.begin(ctx, id); err != nil {
-		return Point{}, err
-	}
-	p, err := newPipeline(ctx, r, id)
+	p, err := newPipeline(ctx, r, id, reusable)
 	if err != nil {
 		return Point{}, err
 	}
@@ -246,11 +244,10 @@ func (s *Session) run(ctx context.Context, t Target) ([]node, error) {
 // begin records the session, before anything is uploaded. What prunes later
 // will leave alone what a session may be using until its point exists.
 func (r *Repository) begin(ctx context.Context, id PointID) error {
-	h, head, err := r.keys.newHeader(kindSession, string(id), r.c.Writer, nil)
+	b, err := r.keys.sealObject(kindSession, string(id), r.c.Writer, sessionKey(id), []byte("{}"))
 	if err != nil {
 		return err
 	}
-	b := sealSection(head, r.keys.index, h, slices.Clone(head), "session", sessionKey(id), []byte("{}"))
 	if _, err := provider.PutOnce(ctx, r.c.Store, sessionKey(id), b, provider.PutOptions{}); err != nil {
 		return fmt.Errorf("put session: %w", err)
 	}
@@ -391,10 +388,29 @@ func (r *Repository) Points(ctx context.Context, name string) iter.Seq2[Point, e
 
 // Forget removes a point: it can be restored no more, and no other point is
 // affected. A point that does not exist is no error. No space is freed by
-// this: what only this point needed stays in the store until it is pruned.
+// this: what only this point needed stays in the store until
+// [Repository.Prune].
 func (r *Repository) Forget(ctx context.Context, id PointID) error {
 	if _, err := id.Time(); err != nil {
 		return fmt.Errorf("forget: %w", err)
+	}
+	info, err := r.c.Store.Stat(ctx, pointKey(id))
+	if errors.Is(err, provider.ErrNotFound) {
+		return nil
+	}
+	var dead bool
+	if err == nil {
+		dead, err = r.tombstone(ctx, info)
+	}
+	if err != nil {
+		return fmt.Errorf("forget %s: %w", id, err)
+	}
+	if dead {
+		return nil // it must stay: its writer may yet wake up
+	}
+	// The session first, or it would look as if it were still open.
+	if err := r.c.Store.Delete(ctx, sessionKey(id), provider.DeleteOptions{}); err != nil && !errors.Is(err, provider.ErrLocked) {
+		return fmt.Errorf("forget %s: %w", id, err)
 	}
 	if err := r.c.Store.Delete(ctx, pointKey(id), provider.DeleteOptions{}); err != nil {
 		return fmt.Errorf("forget %s: %w", id, err)
