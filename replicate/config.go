@@ -44,7 +44,9 @@ type Config struct {
 	// Copy runs.
 	Hold Hold
 
-	// Progress, if set, is called after every object, one call at a time.
+	// Progress, if set, is called after every object, one call at a time. To
+	// know the totals, Copy asks Source for the objects of every missing point
+	// once more; without Progress it asks once.
 	Progress func(Progress)
 
 	Logger *slog.Logger // nil discards

@@ -87,10 +87,13 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.add(ctx, r.To, ""); err != nil {
 		return err
 	}
-	total := r.outstanding(ctx, r.Source, func(string, error) {}) // met again, and reported, when its turn comes
-	r.progress = Progress{TotalPoints: len(r.missing), TotalObjects: total.objects, TotalBytes: total.bytes}
 	r.started = time.Now()
-	r.log.Info("replication begins", "points", len(r.missing), "objects", total.objects, "bytes", total.bytes)
+	if r.Progress != nil {
+		total := r.outstanding(ctx, r.Source, func(string, error) {}) // met again, and reported, when its turn comes
+		r.progress = Progress{TotalPoints: len(r.missing), TotalObjects: total.objects, TotalBytes: total.bytes}
+		r.started = time.Now()
+	}
+	r.log.Info("replication begins", "points", len(r.missing))
 
 	unreachable := 0
 	for _, m := range r.missing {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -540,5 +541,36 @@ func TestConfigFaultsAreNamed(t *testing.T) {
 	}
 	if _, err := replicate.Lag(t.Context(), nil, nil); err == nil {
 		t.Error("Lag of nothing")
+	}
+}
+
+// counted notes how often it is asked for the objects of each point.
+type counted struct {
+	source
+	asked map[string]int
+}
+
+func (c counted) Objects(ctx context.Context, key string) iter.Seq2[provider.Info, error] {
+	c.asked[key]++
+	return c.source.Objects(ctx, key)
+}
+
+// Each question costs the source requests: a read of the manifest and more.
+func TestSourceIsAskedOnceForEachPoint(t *testing.T) {
+	from := providertest.NewMemory()
+	points := generate(t, from, 5)
+	c := configOf(from, providertest.NewMemory())
+	s := counted{source{from}, map[string]int{}}
+	c.Source = s
+	copyAll(t, c)
+	for _, p := range points {
+		if s.asked[p] != 1 {
+			t.Errorf("asked %d times for the objects of %s", s.asked[p], p)
+		}
+	}
+	clear(s.asked)
+	copyAll(t, c)
+	if len(s.asked) > 0 {
+		t.Errorf("asked for the objects of points that are there: %v", s.asked)
 	}
 }

@@ -61,9 +61,10 @@ type Source interface {
 	Manifests(ctx context.Context) iter.Seq2[provider.Info, error]
 
 	// Objects yields every other object that the point needs: its Key, and
-	// Size and SHA256 of the stored bytes; Version and Meta as above. An object whose SHA256 is zero is
-	// read once more, to learn it. The same key may be yielded again, for
-	// this point or another, with the same Size and SHA256.
+	// Size and SHA256 of the stored bytes; Version and Meta as above. An
+	// object whose SHA256 is zero is read once more, to learn it. The same
+	// key may be yielded again, for this point or another, with the same Size
+	// and SHA256.
 	Objects(ctx context.Context, manifestKey string) iter.Seq2[provider.Info, error]
 }
 
