@@ -79,7 +79,7 @@ func recordValue(addr string) string {
 // restorable finds the newest sound point at a site of every workload that
 // has a place there.
 func (p *Planner) restorable(ctx context.Context, site, _ string) (*backup.Repository, map[string]backup.Point, error) {
-	repo, err := p.repository(ctx, site)
+	repo, err := p.Repository(ctx, site)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,7 +124,7 @@ func (p *Planner) checkReversed(from, to string) failover.Action {
 		if _, err := p.replicate(ctx, from); err != nil {
 			return nil, err
 		}
-		source, err := p.repository(ctx, from)
+		source, err := p.Repository(ctx, from)
 		if err != nil {
 			return nil, err
 		}
@@ -396,7 +396,7 @@ func (p *Planner) finalSync(from, to string) failover.Action {
 
 // taggedPoints are the points at a site that belong to a run.
 func (p *Planner) taggedPoints(ctx context.Context, site, run string) (map[string]backup.Point, error) {
-	repo, err := p.repository(ctx, site)
+	repo, err := p.Repository(ctx, site)
 	if err != nil {
 		return nil, err
 	}
@@ -415,7 +415,7 @@ func (p *Planner) taggedPoints(ctx context.Context, site, run string) (map[strin
 // lastOfRun chooses the points that a quiesced site made for a run: whatever
 // else is there, only they are its last state.
 func (p *Planner) lastOfRun(ctx context.Context, site, run string) (*backup.Repository, map[string]backup.Point, error) {
-	repo, err := p.repository(ctx, site)
+	repo, err := p.Repository(ctx, site)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -84,7 +84,7 @@ func (p *Planner) checkStore(ctx context.Context, site string) error {
 }
 
 func (p *Planner) checkControl(ctx context.Context, f *faults) {
-	control, err := p.control(ctx)
+	control, err := p.LeaseStore(ctx)
 	if err != nil {
 		return // said by checkStore
 	}
@@ -147,7 +147,7 @@ func (r Recipient) matches(ctx context.Context) error {
 // first plan creates it.
 func (p *Planner) checkRepositories(ctx context.Context, f *faults) {
 	for _, site := range []string{PrimarySite, StandbySite} {
-		_, err := p.repository(ctx, site)
+		_, err := p.Repository(ctx, site)
 		switch {
 		case err == nil, errors.Is(err, backup.ErrNoRepository), errors.Is(err, errNoKey):
 		case errors.Is(err, backup.ErrNoIdentity):

@@ -264,7 +264,7 @@ func TestRunCrash(t *testing.T) {
 					t.Fatalf("crash at call %d: no point of %s at %s", n, w, site)
 				}
 			}
-			repo, err := p.repository(t.Context(), site)
+			repo, err := p.Repository(t.Context(), site)
 			if err != nil {
 				t.Fatal(err)
 			}

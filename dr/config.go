@@ -210,20 +210,20 @@ type Failover struct {
 	Automatic bool          `yaml:"automatic,omitempty" json:"automatic,omitempty"`
 	Mode      failover.Mode `yaml:"mode,omitempty" json:"mode,omitempty"`
 
-	HealthInterval   Duration `yaml:"health_interval,omitempty" json:"health_interval,omitzero"`     // 0 means 60 s
-	FailureThreshold int      `yaml:"failure_threshold,omitempty" json:"failure_threshold,omitzero"` // failed probes in a row; 0 means 3
+	HealthInterval   Duration `yaml:"health_interval,omitempty" json:"health_interval,omitzero"`     // of Serve; at least 1 s, 0 means 60 s
+	FailureThreshold int      `yaml:"failure_threshold,omitempty" json:"failure_threshold,omitzero"` // failed probes in a row; 0 means 3, automatic needs 2
 
 	// Profile names the order of the steps, serve-first or traffic-first;
 	// empty means serve-first. See [failover.Profile].
 	Profile failover.Profile `yaml:"profile,omitempty" json:"profile,omitempty"`
 
 	// LeaseTTL is how long an orchestrator that says nothing stays in
-	// charge of a run. 0 means 30 seconds.
+	// charge of a run: at least 3 seconds, 0 means 30.
 	LeaseTTL Duration `yaml:"lease_ttl,omitempty" json:"lease_ttl,omitzero"`
 
 	// Settle is how long a call that was given up may still take effect in
 	// a cloud; the run waits that long before it passes the point of no
-	// return. 0 means 15 seconds.
+	// return. It must not be less than that time is. 0 means 15 seconds.
 	Settle Duration `yaml:"settle,omitempty" json:"settle,omitzero"`
 
 	// Budget is the promise from the decision to verified traffic. 0 means

@@ -13,7 +13,10 @@
 //   - Drill restores a point from the standby and proves it.
 //   - FailoverPlan, Failover, Resume and Rollback move the service to the
 //     other site and back.
+//     A program that detects for itself starts an automatic failover so, too.
 //   - Measure says how well the promises were kept.
+//   - Repository and LeaseStore open what the rest works on: the points of a
+//     site, and the lease that a [failover.Sentry] beside the service reads.
 //
 // # What it guarantees
 //

@@ -123,7 +123,7 @@ func below(place string, names ...string) string {
 // find opens the repository of a site and looks up a sound point of a
 // workload; an empty id means the newest.
 func (p *Planner) find(ctx context.Context, site, workload string, id backup.PointID) (*backup.Repository, backup.Point, error) {
-	repo, err := p.repository(ctx, site)
+	repo, err := p.Repository(ctx, site)
 	if err != nil {
 		return nil, backup.Point{}, err
 	}

@@ -104,8 +104,16 @@ type Outcome struct {
 type ActionResult struct {
 	Action Action         `json:"action"`
 	Done   bool           `json:"done"`
-	Point  backup.PointID `json:"point,omitempty"` // made by a backup
-	Bytes  int64          `json:"bytes,omitempty"`
+	Point  backup.PointID `json:"point,omitempty"` // made by a backup, proven by a drill
 	Took   Duration       `json:"took"`
 	Error  string         `json:"error,omitempty"`
+
+	// Bytes were read from the target by a backup, copied to the other site
+	// by a replication, restored by a drill.
+	Bytes       int64 `json:"bytes,omitempty"`
+	BytesNew    int64 `json:"bytes_new,omitempty"`    // backup: of those, not in the repository before
+	BytesStored int64 `json:"bytes_stored,omitempty"` // backup: uploaded, compressed and encrypted, with metadata
+	Objects     int64 `json:"objects,omitempty"`      // replication: copied
+	Arrived     int   `json:"arrived,omitempty"`      // replication: points that are complete at the other site now
+	Warnings    int64 `json:"warnings,omitempty"`     // backup: items that could not be read as they were; see [backup.Point]
 }

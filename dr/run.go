@@ -79,11 +79,12 @@ func (p *Planner) act(ctx context.Context, plan *Plan, a Action, r *ActionResult
 		return p.initRepository(ctx, a.Site)
 	case ActBackup:
 		point, err := p.backUp(ctx, w, a.Site, nil)
-		r.Point, r.Bytes = point.ID, point.Stats.BytesRead
+		r.Point, r.Warnings = point.ID, point.WarningCount
+		r.Bytes, r.BytesNew, r.BytesStored = point.Stats.BytesRead, point.Stats.BytesNew, point.Stats.BytesStored
 		return err
 	case ActReplicate:
 		result, err := p.replicate(ctx, otherSite(a.Site))
-		r.Bytes = result.Bytes
+		r.Bytes, r.Objects, r.Arrived = result.Bytes, result.Objects, len(result.Arrived)
 		return err
 	case ActForget:
 		return p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason)

@@ -382,18 +382,9 @@ func (s *server) alert(ctx context.Context, site string, v failover.Verdict, tex
 
 // failOver runs the plan if the safeguards hold now.
 func (s *server) failOver(ctx context.Context, site string, v failover.Verdict, plan failover.Plan) {
-	c, err := s.p.failoverConfig(ctx, plan)
+	c, err := s.p.runConfig(ctx, plan, nil)
 	if err != nil {
-		s.alert(ctx, site, v, "No failover can begin: "+oneLine(err))
-		return
-	}
-	w, err := s.p.read(ctx)
-	if err != nil {
-		return
-	}
-	c.Mode, c.Conditions = failover.Automatic, s.p.conditions(w, s.p.forecasts(w))
-	if err := failover.Arm(c.Conditions); err != nil {
-		s.alert(ctx, site, v, "Automatic failover is not armed: "+oneLine(err)+"\n\nApprove and run this plan to fail over:\n\n"+plan.String())
+		s.alert(ctx, site, v, "No automatic failover: "+oneLine(err)+"\n\nApprove and run this plan to fail over:\n\n"+plan.String())
 		return
 	}
 	s.alert(ctx, site, v, "Automatic failover begins:\n\n"+plan.String())

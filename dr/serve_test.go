@@ -166,7 +166,7 @@ func TestServeFlakyStores(t *testing.T) {
 		f.serve(t, 6*time.Minute)
 		p := f.planner(t)
 		for _, site := range []string{PrimarySite, StandbySite} {
-			repo, err := p.repository(t.Context(), site)
+			repo, err := p.Repository(t.Context(), site)
 			if err != nil {
 				t.Fatal(err)
 			}

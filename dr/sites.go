@@ -93,8 +93,12 @@ func (p *Planner) store(ctx context.Context, site string) (provider.BlobStore, e
 	return opened, nil
 }
 
-// control opens the store of lease and journal, and the records.
-func (p *Planner) control(ctx context.Context) (provider.BlobStore, error) {
+// LeaseStore opens the store that holds lease and journal of this
+// configuration: a part of the witness' bucket or, without a witness, of the
+// standby's. The name of the service in it is Config.Name, its sites are
+// [PrimarySite] and [StandbySite]: that is what a [failover.Sentry] beside the
+// service, or [failover.ReadLease], needs. Write nothing to it.
+func (p *Planner) LeaseStore(ctx context.Context) (provider.BlobStore, error) {
 	s, err := p.store(ctx, p.config.controlSite())
 	if err != nil {
 		return nil, err
@@ -103,7 +107,7 @@ func (p *Planner) control(ctx context.Context) (provider.BlobStore, error) {
 }
 
 func (p *Planner) records(ctx context.Context) (records, error) {
-	s, err := p.control(ctx)
+	s, err := p.LeaseStore(ctx)
 	if err != nil {
 		return records{}, err
 	}
@@ -119,10 +123,13 @@ func (p *Planner) repositoryStore(ctx context.Context, site string) (provider.Bl
 	return provider.Sub(s, repositoryPrefix), nil
 }
 
-// repository opens the repository of a site anew, with the keys that are
-// there when that site is all that is left: at the standby only recipients
-// whose private key does not live at the primary count.
-func (p *Planner) repository(ctx context.Context, site string) (*backup.Repository, error) {
+// Repository opens the repository of a site, [PrimarySite] or [StandbySite],
+// anew, with the keys that are there when that site is all that is left: at the
+// standby only recipients whose private key does not live at the primary count.
+// [backup.ErrNoRepository] if there is none yet. Points that are made or
+// forgotten with it are found by the next plan; one that was made before makes
+// [Planner.Run] say [ErrStale].
+func (p *Planner) Repository(ctx context.Context, site string) (*backup.Repository, error) {
 	store, err := p.repositoryStore(ctx, site)
 	if err != nil {
 		return nil, err
@@ -210,7 +217,7 @@ func (p *Planner) inCharge(ctx context.Context) (lease failover.LeaseRecord, act
 }
 
 func (p *Planner) readLease(ctx context.Context) (failover.LeaseRecord, error) {
-	control, err := p.control(ctx)
+	control, err := p.LeaseStore(ctx)
 	if err != nil {
 		return failover.LeaseRecord{}, err
 	}

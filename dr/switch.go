@@ -163,7 +163,7 @@ func (p *Planner) restoreAll(w *world) (total time.Duration, known bool) {
 // failoverConfig is what package failover needs to run, resume or take back a
 // plan.
 func (p *Planner) failoverConfig(ctx context.Context, plan failover.Plan) (failover.Config, error) {
-	control, err := p.control(ctx)
+	control, err := p.LeaseStore(ctx)
 	if err != nil {
 		return failover.Config{}, err
 	}
@@ -179,18 +179,45 @@ func (p *Planner) failoverConfig(ctx context.Context, plan failover.Plan) (failo
 	}, nil
 }
 
-// Failover runs a plan of [Planner.FailoverPlan]. In assisted mode it needs an
-// approval of exactly that plan. Errors are those of [failover.Run].
+// Failover runs a plan of [Planner.FailoverPlan]. A test runs in any mode, and
+// in manual mode everything does. In assisted mode a plan needs an approval of
+// exactly that plan.
+//
+// In automatic mode a program may do the detection itself instead of leaving
+// it to Serve: a failover without approval begins if [failover.Arm] agrees at
+// this moment, and is refused with its reasons otherwise. With an approval it
+// begins in any case, and planned moves need one: those are for a person to
+// decide.
+//
+// Errors are those of [failover.Run].
 func (p *Planner) Failover(ctx context.Context, plan failover.Plan, a *failover.Approval) (failover.Result, error) {
-	c, err := p.failoverConfig(ctx, plan)
+	c, err := p.runConfig(ctx, plan, a)
 	if err != nil {
 		return failover.Result{}, fmt.Errorf("%s: %w", plan.Kind, err)
 	}
-	if p.config.Failover.mode() != failover.Manual && plan.Kind != failover.Test {
-		// A person who starts an automatic configuration by hand approves.
-		c.Mode, c.Approval = failover.Assisted, a
-	}
 	return p.finished(ctx, plan)(failover.Run(ctx, c, plan))
+}
+
+// runConfig is failoverConfig with what lets the plan begin. In automatic mode
+// the world is looked at anew.
+func (p *Planner) runConfig(ctx context.Context, plan failover.Plan, a *failover.Approval) (failover.Config, error) {
+	c, err := p.failoverConfig(ctx, plan)
+	if err != nil {
+		return c, err
+	}
+	switch mode := p.config.Failover.mode(); {
+	case mode == failover.Manual || plan.Kind == failover.Test:
+		return c, nil
+	case mode == failover.Automatic && plan.Kind == failover.Failover && a == nil:
+		w, err := p.read(ctx)
+		if err != nil {
+			return c, err
+		}
+		c.Mode, c.Conditions = failover.Automatic, p.conditions(w, p.forecasts(w))
+		return c, failover.Arm(c.Conditions)
+	}
+	c.Mode, c.Approval = failover.Assisted, a
+	return c, nil
 }
 
 // Resume goes on with a run, whoever worked on it. An empty id means the run
@@ -217,7 +244,7 @@ func (p *Planner) Rollback(ctx context.Context, id string) (failover.Result, err
 var ErrNoRun = errors.New("no run is open")
 
 func (p *Planner) openRun(ctx context.Context, id string) (failover.Plan, failover.Config, error) {
-	control, err := p.control(ctx)
+	control, err := p.LeaseStore(ctx)
 	if err != nil {
 		return failover.Plan{}, failover.Config{}, err
 	}

@@ -35,6 +35,12 @@ func (c Config) validateFailover(f *faults) {
 	if v.LeaseTTL != 0 && v.LeaseTTL.Std() < 3*time.Second {
 		f.add("failover.lease_ttl", fmt.Sprintf("%v is shorter than 3s: one slow request would lose the lease", v.LeaseTTL), "leave it out for 30s")
 	}
+	if v.Settle < 0 {
+		f.add("failover.settle", fmt.Sprintf("%v is negative", v.Settle), "leave it out for 15s")
+	}
+	if v.Budget < 0 {
+		f.add("failover.budget", fmt.Sprintf("%v is negative", v.Budget), "leave it out for 5m")
+	}
 	switch failover.Profile(v.Profile) {
 	case "", failover.ServeFirst, failover.TrafficFirst:
 	default:
@@ -85,7 +91,7 @@ func (c Config) validateTTL(f *faults, d DNS) {
 	switch budget := c.Failover.budget(); {
 	case ttl < time.Second || ttl%time.Second != 0:
 		f.add("dns.ttl", fmt.Sprintf("%v is not a number of whole seconds", d.TTL), "use 60s")
-	case ttl >= budget:
+	case ttl >= budget && budget >= 0:
 		f.add("dns.ttl", fmt.Sprintf("%v uses up the failover budget of %v: clients that asked just before the switch stay away that long", Duration(ttl), Duration(budget)),
 			"lower it to 60s, or set failover.budget")
 	}

@@ -142,6 +142,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(c *Config) { c.Failover.HealthInterval = Duration(1e6) }, "failover.health_interval: 1ms is shorter"},
 		{func(c *Config) { c.Failover.FailureThreshold = -1 }, "failover.failure_threshold: -1 is out of range"},
 		{func(c *Config) { c.Failover.LeaseTTL = Duration(1e9) }, "failover.lease_ttl: 1s is shorter"},
+		{func(c *Config) { c.Failover.Settle = Duration(-1e9) }, "failover.settle: -1s is negative"},
+		{func(c *Config) { c.Failover.Budget = Duration(-1e9) }, "failover.budget: -1s is negative"},
 		{func(c *Config) { c.Failover.Profile = "chaos" }, "failover.profile: \"chaos\" is none of"},
 		{func(c *Config) { c.DNS.TTL = Duration(300e9) }, "dns.ttl: 5m uses up the failover budget of 5m"},
 		{func(c *Config) { c.DNS.TTL = Duration(15e8) }, "dns.ttl: 1.5s is not a number of whole seconds"},

@@ -70,7 +70,7 @@ func (p *Planner) backUpNow(ctx context.Context, w Workload, site string, tags m
 	if err != nil {
 		return backup.Point{}, err
 	}
-	repo, err := p.repository(ctx, site)
+	repo, err := p.Repository(ctx, site)
 	if err != nil {
 		return backup.Point{}, err
 	}
@@ -99,7 +99,7 @@ func (p *Planner) replicate(ctx context.Context, from string) (replicate.Result,
 }
 
 func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.Result, error) {
-	source, err := p.repository(ctx, from)
+	source, err := p.Repository(ctx, from)
 	if err != nil {
 		return replicate.Result{}, err
 	}
@@ -150,7 +150,7 @@ func pointOf(manifest string) backup.PointID {
 
 // forget removes one point at one site.
 func (p *Planner) forget(ctx context.Context, w, site string, id backup.PointID, reason string) error {
-	repo, err := p.repository(ctx, site)
+	repo, err := p.Repository(ctx, site)
 	if err != nil {
 		return err
 	}

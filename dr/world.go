@@ -59,8 +59,15 @@ func (p *Planner) read(ctx context.Context) (*world, error) {
 	return w, ctx.Err()
 }
 
+// siteWait is how long a site may take to show its repository, which is one
+// small object. A lost region often does not refuse, but says nothing; what
+// can go on without it, a failover above all, must not wait for it.
+const siteWait = 10 * time.Second
+
 func (p *Planner) readSite(ctx context.Context, site string) siteState {
-	repo, err := p.repository(ctx, site)
+	open, cancel := context.WithTimeout(ctx, siteWait)
+	defer cancel()
+	repo, err := p.Repository(open, site)
 	if err != nil {
 		return siteState{err: err, absent: errors.Is(err, backup.ErrNoRepository)}
 	}

@@ -1,0 +1,158 @@
+package dr
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failover"
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// A program that detects for itself: in automatic mode a failover needs no
+// approval where the safeguards hold, and is refused with what they miss
+// otherwise. The lost region does not refuse to answer, it says nothing.
+func TestAutomaticByOwnDetection(t *testing.T) {
+	f := newFixture(t)
+	f.config.Failover.Mode = failover.Automatic
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		sentry := sentryOf(t, p, PrimarySite, 0)
+		if err := sentry.Check(); err != nil {
+			t.Errorf("the primary, before anything happened: %v", err)
+		}
+		plan := planOf(t, p, failover.Failover)
+		_, err := p.Failover(t.Context(), plan, nil)
+		if err == nil || !strings.Contains(err.Error(), "no drill or test failover has passed yet") || f.primary.fences > 0 {
+			t.Fatalf("not armed, and %d fences: %v", f.primary.fences, err)
+		}
+		for _, w := range []string{"orders", "models"} {
+			if _, err := p.Drill(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := p.Failover(t.Context(), planOf(t, p, failover.Switchover), nil); !errors.Is(err, failover.ErrNotApproved) {
+			t.Errorf("a planned move began by itself: %v", err)
+		}
+
+		f.primary.destroy()
+		f.stores["mem://a/"].Use(func(providertestCall) providertestFault {
+			return providertestFault{Wait: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		})
+		began := time.Now()
+		r, err := p.Failover(t.Context(), planOf(t, p, failover.Failover), nil)
+		if err != nil || r.Outcome != failover.Completed {
+			t.Fatalf("%v: %+v", err, r)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v, of which most was waiting for a region that is lost", took)
+		}
+		if !f.standby.serving || f.places.at("mem-b:/orders")["one"] != "first ok" {
+			t.Error("the standby does not serve what had arrived")
+		}
+		if err := sentry.Check(); !errors.Is(err, failover.ErrFenced) {
+			t.Errorf("the old primary may still write: %v", err)
+		}
+		if err := sentryOf(t, p, PrimarySite, 0).Check(); !errors.Is(err, failover.ErrSealed) {
+			t.Errorf("the old primary comes back and may write: %v", err)
+		}
+		if err := sentryOf(t, p, StandbySite, r.Epoch).Check(); err != nil {
+			t.Errorf("the standby may not write: %v", err)
+		}
+	})
+}
+
+// With an approval it does not matter what automatic mode would need.
+func TestAutomaticApprovedByHand(t *testing.T) {
+	f := newFixture(t)
+	f.config.Failover.Mode = failover.Automatic
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		plan := planOf(t, p, failover.Failover)
+		approval := failover.Approve(plan, "ada", time.Now())
+		if r, err := p.Failover(t.Context(), plan, &approval); err != nil || r.Outcome != failover.Completed {
+			t.Errorf("%v: %+v", err, r)
+		}
+	})
+}
+
+func planOf(t *testing.T, p *Planner, kind failover.Kind) failover.Plan {
+	t.Helper()
+	plan, err := p.FailoverPlan(t.Context(), kind, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// sentryOf is a sentry beside the service at a site, which has read once.
+func sentryOf(t *testing.T, p *Planner, site string, epoch uint64) *failover.Sentry {
+	t.Helper()
+	store, err := p.LeaseStore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := failover.NewSentry(failover.SentryConfig{Store: store, Service: p.Config().Name, Site: site, Epoch: epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx) }()
+	synctest.Wait()
+	cancel()
+	<-done
+	return s
+}
+
+// An outcome has the numbers of what was done, as the points and the stores
+// know them.
+func TestOutcomeNumbers(t *testing.T) {
+	f := newFixture(t)
+	p := f.planner(t)
+	_, out := f.catchUp(t, p)
+	repo, err := p.Repository(t.Context(), PrimarySite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := map[string]int64{}
+	for _, site := range []string{PrimarySite, StandbySite} {
+		store, err := p.repositoryStore(t.Context(), site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range store.List(t.Context(), "", provider.ListOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects[site]++
+		}
+	}
+	backups := 0
+	for _, r := range out.Results {
+		switch r.Action.Kind {
+		case ActBackup:
+			backups++
+			point, err := repo.Point(t.Context(), r.Point)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := point.Stats
+			if r.Bytes != s.BytesRead || r.BytesNew != s.BytesNew || r.BytesStored != s.BytesStored || s.BytesStored <= s.BytesNew || s.BytesNew == 0 {
+				t.Errorf("%s: %+v, the point says %+v", r.Action, r, s)
+			}
+		case ActReplicate:
+			if r.Arrived != backups || r.Bytes == 0 || r.Objects == 0 || r.Objects != objects[StandbySite] {
+				t.Errorf("%s: %+v; at the standby are %d objects", r.Action, r, objects[StandbySite])
+			}
+		}
+	}
+	if backups != 2 || objects[PrimarySite] == 0 {
+		t.Errorf("%d backups, objects %v", backups, objects)
+	}
+}
