@@ -35,6 +35,9 @@ func ReadAll(ctx context.Context, s BlobStore, key string, max int64) ([]byte, I
 	if info.Size > max {
 		return nil, info, fmt.Errorf("read %s: %d bytes, more than the %d it may have", key, info.Size, max)
 	}
+	if info.Size < 0 {
+		return nil, info, fmt.Errorf("read %s: has a size of %d: %w", key, info.Size, ErrCorrupt)
+	}
 	b := make([]byte, info.Size)
 	n, err := io.ReadFull(r, b)
 	if err == nil {

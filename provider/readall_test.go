@@ -40,6 +40,7 @@ func TestReadAllBelievesNoReader(t *testing.T) {
 		{"empty", bytes.NewReader(nil), 0, sha256.Sum256(nil), nil},
 		{"shorter", bytes.NewReader(content[:6]), 7, sum, provider.ErrCorrupt},
 		{"nothing", bytes.NewReader(nil), 7, sum, provider.ErrCorrupt},
+		{"less than nothing", bytes.NewReader(nil), -1, [32]byte{}, provider.ErrCorrupt},
 		{"longer", bytes.NewReader(append(content[:7:7], '!')), 7, sum, provider.ErrCorrupt},
 		{"other bytes", bytes.NewReader([]byte("c0ntent")), 7, sum, provider.ErrCorrupt},
 		{"error behind the end", io.MultiReader(bytes.NewReader(content), iotest.ErrReader(late)), 7, [32]byte{}, late},

@@ -102,6 +102,9 @@ func (w wireInfo) info() (provider.Info, error) {
 	if err != nil {
 		return provider.Info{}, err
 	}
+	if w.Size < 0 {
+		return provider.Info{}, fmt.Errorf("%q has a size of %d", w.Key, w.Size)
+	}
 	return provider.Info{
 		Key: w.Key, Size: w.Size, Modified: w.Modified.UTC(), Version: provider.Version(w.Version),
 		SHA256: sum, Meta: w.Meta, Retain: w.Retain.retention(),

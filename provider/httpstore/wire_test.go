@@ -149,3 +149,22 @@ func (s slow) Put(ctx context.Context, key string, body provider.Body, o provide
 		return provider.Info{}, ctx.Err()
 	}
 }
+
+// A size below zero must not get to those who make room for it.
+func TestNegativeSize(t *testing.T) {
+	ctx := t.Context()
+	mem := providertest.NewMemory()
+	if _, err := mem.Put(ctx, "k", provider.Bytes(random(1000)), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s, m := meddled(t, mem)
+	m.meddle = func(b []byte) []byte { return bytes.Replace(b, []byte(`"size":1000`), []byte(`"size":-1000`), 1) }
+	if info, err := s.Stat(ctx, "k"); err == nil {
+		t.Errorf("stat delivers %+v", info)
+	}
+	for info, err := range s.List(ctx, "", provider.ListOptions{}) {
+		if err == nil {
+			t.Errorf("list yields %+v", info)
+		}
+	}
+}

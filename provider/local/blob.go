@@ -63,7 +63,9 @@ const (
 // the first byte and reads to the last one checks it, and fails with
 // [provider.ErrCorrupt] in place of the last bytes; a reader of a part of an
 // object cannot. An object whose description is damaged fails Get and Stat
-// with ErrCorrupt, and List yields it without a Version.
+// with ErrCorrupt, and List yields it without a Version. Where the retention
+// of an object is damaged, Get delivers it all the same, with a zero Retain;
+// every other call fails with ErrCorrupt, and nothing of it can be changed.
 //
 // Retention binds those who use this package, whatever their process and
 // however often it is restarted. It does not bind those who may write to the

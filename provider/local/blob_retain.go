@@ -37,6 +37,8 @@ func checkRetention(r provider.Retention) error {
 		provider.Governance, provider.Compliance, r.Mode, r.Until)
 }
 
+var errRetention = errors.New("read retention")
+
 // readRetention returns a zero retention if there is none.
 func (s *BlobStore) readRetention(object string) (retention, error) {
 	f, err := s.root.Open(retentionPath(object))
@@ -49,7 +51,7 @@ func (s *BlobStore) readRetention(object string) (retention, error) {
 	defer f.Close()
 	var r retention
 	if _, err := decodeFrame(f, retentionMagic, &r); err != nil {
-		return retention{}, fmt.Errorf("read retention: %w", err)
+		return retention{}, fmt.Errorf("%w: %w", errRetention, err)
 	}
 	return r, nil
 }
