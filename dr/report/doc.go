@@ -26,10 +26,10 @@
 // # What it does not do
 //
 // It does not sign. Whoever can replace both files can replace them by a
-// matching pair; put the hash of the twin into a signed log (dr/audit) for
-// that. It does not say that anybody complies with anything: the compliance
-// table says which part of the report supports which clause. It does not
-// remove secrets: put none in.
+// matching pair; put the hash of the twin into a signed log for that. It does
+// not say that anybody complies with anything: the compliance table says which
+// part of the report supports which clause. It does not remove secrets: put
+// none in.
 //
 // # What stays compatible
 //
