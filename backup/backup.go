@@ -29,8 +29,8 @@
 // # What it does not do
 //
 // [Repository.Forget] removes a point; the space of chunks that no point
-// needs any more is freed by pruning, which this version does not have. The
-// store sees the number, sizes and times of objects.
+// needs any more is freed by [Repository.Prune], which nothing here calls by
+// itself. The store sees the number, sizes and times of objects.
 //
 // FORMAT.md beside this file describes every byte that is stored.
 package backup

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -43,11 +44,23 @@ type Problem struct {
 // An error says that checking itself was not possible; what is wrong with the
 // repository is in the report.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
+	for tries := 1; ; tries++ {
+		c, err := r.check(ctx, o)
+		if err != nil {
+			return CheckReport{}, fmt.Errorf("check: %w", err)
+		}
+		if !c.vanished.Load() || tries == 5 {
+			return c.report, nil
+		}
+	}
+}
+
+func (r *Repository) check(ctx context.Context, o CheckOptions) (*checker, error) {
 	fresh := newRepository(r.c, r.keys)
 	c := &checker{r: fresh, o: o, problems: map[string]*Problem{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID][]string{}}
 	for _, step := range []func(context.Context) error{c.format, c.sessions, c.indexes, c.packs, c.content, c.points} {
 		if err := step(ctx); err != nil {
-			return CheckReport{}, fmt.Errorf("check: %w", err)
+			return nil, err
 		}
 	}
 	for _, p := range c.problems {
@@ -55,7 +68,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 		c.report.Problems = append(c.report.Problems, *p)
 	}
 	slices.SortFunc(c.report.Problems, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
-	return c.report, nil
+	return c, nil
 }
 
 type checker struct {
@@ -66,6 +79,8 @@ type checker struct {
 	problems  map[string]*Problem
 	infos     []provider.Info // packs in the store
 	stored    map[string]bool
+	doomed    map[[32]byte]bool // packs that a prune is about to delete
+	vanished  atomic.Bool       // a pack was there and is gone: a prune is running
 	badPacks  map[uint32]bool
 	badChunks map[place]bool
 	pages     map[chunkID][]string // pages that were walked, with the keys of the problems below them
@@ -85,6 +100,18 @@ func (c *checker) problem(key, text string) *Problem {
 		c.problems[key] = p
 	}
 	return p
+}
+
+// note remembers that something has vanished.
+func (c *checker) note(err error) {
+	if errors.Is(err, provider.ErrNotFound) {
+		c.vanished.Store(true)
+	}
+}
+
+func sumOf(packKey string) [32]byte {
+	_, sum, _ := parsePackKey(packKey)
+	return sum
 }
 
 // isDamage tells what a check reports from what stops it.
@@ -138,6 +165,12 @@ func (c *checker) indexes(ctx context.Context) error {
 
 // packs compares the packs in the store with the indexes.
 func (c *checker) packs(ctx context.Context) error {
+	var err error
+	if c.doomed, err = c.r.condemned(ctx, ""); isDamage(err) {
+		c.problem(condemnedPrefix, err.Error()).Repairable = true // by Prune
+	} else if err != nil {
+		return err
+	}
 	c.stored = map[string]bool{}
 	sizes := map[string]int64{}
 	for info, err := range c.r.packs(ctx) {
@@ -161,7 +194,12 @@ func (c *checker) packs(ctx context.Context) error {
 			c.problem(p.key(), fmt.Sprintf("has %d bytes, not %d", size, p.size))
 		} // a missing one is a problem if a point needs it
 	}
-	_, err := c.r.unindexed(ctx, func(info provider.Info, err error) { c.problem(info.Key, err.Error()) })
+	_, err = c.r.unindexed(ctx, func(info provider.Info, err error) {
+		if !c.doomed[sumOf(info.Key)] {
+			c.note(err)
+			c.problem(info.Key, err.Error())
+		}
+	})
 	return err
 }
 
@@ -209,6 +247,7 @@ func (c *checker) pack(ctx context.Context, info provider.Info, buf []byte, ids 
 	}
 	b := buf[:info.Size]
 	if err := readFull(ctx, c.r.c.Store, info.Key, 0, b); isDamage(err) {
+		c.note(err)
 		c.problem(info.Key, err.Error())
 		if n, ok := c.r.index.packBySum(sum); ok {
 			c.mu.Lock()
@@ -285,7 +324,7 @@ func (c *checker) points(ctx context.Context) error {
 			continue
 		}
 		for _, p := range m.packs {
-			if n, ok := c.r.index.packBySum(p.sum); ok && c.r.index.pack(n).object == "" {
+			if n, ok := c.r.index.packBySum(p.sum); ok && c.r.index.pack(n).object == "" && !c.doomed[p.sum] {
 				c.problem(packKey(p.kind, p.sum), "is in no index").Repairable = true
 			}
 		}
@@ -393,6 +432,7 @@ func (c *checker) because(ctx context.Context, id chunkID, err error) ([]string,
 	if ctx.Err() != nil || !isDamage(err) {
 		return nil, err
 	}
+	c.note(err)
 	places := c.r.index.find(id)
 	if len(places) == 0 {
 		return []string{""}, nil

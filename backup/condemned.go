@@ -127,10 +127,17 @@ func (r *Repository) generations(ctx context.Context) (gens []generation, rest [
 // doomed reads which packs a generation may still remove. No packs if the
 // generation was removed meanwhile: its packs are gone before it is.
 func (r *Repository) doomed(ctx context.Context, g generation) ([]packSum, error) {
-	kind, key := kindPlan, g.plan()
 	if g.decided {
-		kind, key = kindVerdict, g.verdict()
+		packs, err := r.readPacks(ctx, kindVerdict, g.verdict())
+		if !errors.Is(err, ErrDamaged) {
+			return packs, err
+		}
 	}
+	return r.readPacks(ctx, kindPlan, g.plan())
+}
+
+// readPacks reads a plan or a verdict; no packs if it is gone.
+func (r *Repository) readPacks(ctx context.Context, kind, key string) ([]packSum, error) {
 	b, err := r.readSealed(ctx, kind, key)
 	if errors.Is(err, provider.ErrNotFound) {
 		return nil, nil
@@ -138,7 +145,11 @@ func (r *Repository) doomed(ctx context.Context, g generation) ([]packSum, error
 	if err != nil {
 		return nil, err
 	}
-	return decodePackSums(b)
+	packs, err := decodePackSums(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return packs, nil
 }
 
 // condemned returns the packs that some generation other than except may
@@ -261,15 +272,20 @@ func (r *Repository) openSessions(ctx context.Context) (open map[PointID]time.Ti
 
 // storeTime asks for the time by the store's clock, by writing something.
 func (r *Repository) storeTime(ctx context.Context) (time.Time, error) {
-	key := condemnedPrefix + string(newPointID(time.Now())) + timeSuffix
-	if _, err := r.putSealed(ctx, kindTime, key, []byte("{}")); err != nil {
-		return time.Time{}, err
+	for {
+		key := condemnedPrefix + string(newPointID(time.Now())) + timeSuffix
+		if _, err := r.putSealed(ctx, kindTime, key, []byte("{}")); err != nil {
+			return time.Time{}, err
+		}
+		info, err := r.c.Store.Stat(ctx, key)
+		if errors.Is(err, provider.ErrNotFound) {
+			continue // another prune has tidied up
+		}
+		if err != nil {
+			return time.Time{}, fmt.Errorf("time of the store: %w", err)
+		}
+		return info.Modified, r.remove(ctx, key)
 	}
-	info, err := r.c.Store.Stat(ctx, key)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("time of the store: %w", err)
-	}
-	return info.Modified, r.remove(ctx, key)
 }
 
 // remove deletes an object that may stay for a while if it is locked.

@@ -71,7 +71,7 @@ func newRepoConfig(t *testing.T, store provider.BlobStore) backup.Config {
 	return c
 }
 
-func reopenWith(t *testing.T, c backup.Config) *backup.Repository {
+func reopenWith(t testing.TB, c backup.Config) *backup.Repository {
 	t.Helper()
 	r, err := backup.Open(t.Context(), c)
 	if err != nil {

@@ -27,7 +27,7 @@ type tree struct {
 	files    map[string]file
 	order    []string // of adding; nil: sorted
 	restored map[string]string
-	during   func(path string) error // called before each item is added
+	during   func(path string) error // called before each item is added or restored
 }
 
 type file struct {
@@ -75,6 +75,11 @@ func (t *tree) Restore(ctx context.Context, v *backup.View, d backup.Destination
 	for it, err := range v.Items(ctx) {
 		if err != nil {
 			return err
+		}
+		if t.during != nil {
+			if err := t.during(it.Path); err != nil {
+				return err
+			}
 		}
 		r, err := v.Open(ctx, it)
 		if err != nil {

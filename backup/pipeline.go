@@ -126,6 +126,16 @@ func (p *pipeline) failure() error {
 func (p *pipeline) take(ctx context.Context, pool chan []byte, size int) ([]byte, error) {
 	select {
 	case b := <-pool:
+		// One that has been used is better than a new one: where uploads
+		// are fast, the last of the large buffers are never made.
+		for i := len(pool); b == nil && i > 0; i-- {
+			select {
+			case other := <-pool:
+				pool <- b
+				b = other
+			default:
+			}
+		}
 		if b == nil {
 			b = make([]byte, size)
 		}

@@ -45,6 +45,11 @@ func (r *Repository) repair(ctx context.Context) (rep RepairReport, err error) {
 	if err != nil {
 		return rep, err
 	}
+	doomed, err := fresh.condemned(ctx, "")
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return rep, err
+	}
+	found = slices.DeleteFunc(found, func(p packRecord) bool { return doomed[p.sum] })
 	rep.Indexed = len(found)
 	remove, rewrite, lost, err := fresh.stale(ctx, indexed)
 	if err != nil {

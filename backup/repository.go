@@ -409,11 +409,17 @@ func (r *Repository) Forget(ctx context.Context, id PointID) error {
 		return nil // it must stay: its writer may yet wake up
 	}
 	// The session first, or it would look as if it were still open.
-	if err := r.c.Store.Delete(ctx, sessionKey(id), provider.DeleteOptions{}); err != nil && !errors.Is(err, provider.ErrLocked) {
-		return fmt.Errorf("forget %s: %w", id, err)
+	locked := r.c.Store.Delete(ctx, sessionKey(id), provider.DeleteOptions{})
+	if locked != nil && !errors.Is(locked, provider.ErrLocked) {
+		return fmt.Errorf("forget %s: %w", id, locked)
 	}
 	if err := r.c.Store.Delete(ctx, pointKey(id), provider.DeleteOptions{}); err != nil {
 		return fmt.Errorf("forget %s: %w", id, err)
+	}
+	if locked != nil {
+		if _, err := r.giveUp(ctx, id); err != nil {
+			return fmt.Errorf("forget: %w", err)
+		}
 	}
 	return nil
 }

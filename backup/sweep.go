@@ -1,0 +1,408 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// A census counts for every pack how much of it is live, and which of several
+// copies of a chunk is the one to keep.
+type census struct {
+	packs []packInfo
+	good  []bool  // packs that may be relied on: in the store, not condemned
+	total []int64 // bytes of chunks in a pack
+	live  []int64 // of chunks that some point needs
+	kept  []int64 // of those, what is kept there
+}
+
+// census looks at every chunk of the index.
+func (p *pruner) census(doomed map[[32]byte]bool) *census {
+	packs := p.r.index.all()
+	c := &census{packs: packs, good: make([]bool, len(packs)),
+		total: make([]int64, len(packs)), live: make([]int64, len(packs)), kept: make([]int64, len(packs))}
+	for n, i := range packs {
+		c.good[n] = !doomed[i.sum] && p.stored(i)
+	}
+	segments := p.r.index.snapshot()
+	for _, s := range segments {
+		for _, e := range s {
+			c.total[e.pack] += int64(e.stored)
+			if p.live.has(e.id) {
+				c.live[e.pack] += int64(e.stored)
+			}
+		}
+	}
+	p.eachLive(segments, func(places []indexEntry) {
+		if e, ok := c.best(places); ok {
+			c.kept[e.pack] += int64(e.stored)
+		}
+	})
+	return c
+}
+
+// eachLive calls visit once for every live chunk, with all its places.
+func (p *pruner) eachLive(segments [][]indexEntry, visit func(places []indexEntry)) {
+	for _, s := range segments {
+		for i, e := range s {
+			if i > 0 && s[i-1].id == e.id || !p.live.has(e.id) {
+				continue
+			}
+			if places := p.r.index.find(e.id); len(places) > 0 && places[0] == e {
+				visit(places)
+			}
+		}
+	}
+}
+
+// best chooses the copy to keep: in the pack with the least garbage, so that
+// copies gather and what is left behind becomes garbage as a whole.
+func (c *census) best(places []indexEntry) (best indexEntry, ok bool) {
+	for _, e := range places {
+		if c.good[e.pack] && (!ok || c.better(e.pack, best.pack)) {
+			best, ok = e, true
+		}
+	}
+	return best, ok
+}
+
+func (c *census) better(a, b uint32) bool {
+	share := func(n uint32) float64 { return float64(c.live[n]) / float64(max(c.total[n], 1)) }
+	return cmp.Or(cmp.Compare(share(a), share(b)), cmp.Compare(b, a)) > 0
+}
+
+// condemn makes a new generation of what is garbage now, after the needed
+// part of packs that are mostly garbage has been copied.
+func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error) {
+	open, _, err := p.r.openSessions(ctx)
+	if err != nil {
+		return g, false, err
+	}
+	doomed, err := p.r.condemned(ctx, "")
+	if err != nil {
+		return g, false, err
+	}
+	if err := p.refresh(ctx, doomed); err != nil {
+		return g, false, err
+	}
+	if err := p.look(ctx); err != nil {
+		return g, false, err
+	}
+	c := p.census(doomed)
+	var plan []packSum
+	rewrite := map[uint32]bool{}
+	for n, i := range c.packs {
+		if _, writing := open[PointID(i.session)]; writing || !c.good[n] {
+			continue // whoever is at it may come back and go on from it
+		}
+		garbage := float64(c.total[n]-c.kept[n]) >= p.o.MinGarbage*float64(c.total[n])
+		if c.kept[n] > 0 && !garbage {
+			continue
+		}
+		if locked, err := p.locked(ctx, i); err != nil || locked {
+			if err != nil {
+				return g, false, err
+			}
+			continue
+		}
+		if c.kept[n] > 0 {
+			rewrite[uint32(n)] = true
+		} else {
+			plan = append(plan, packSum{i.sum, i.kind, i.size})
+		}
+	}
+	if p.o.DryRun {
+		for _, s := range plan {
+			p.report.Deleted.add(s.size)
+		}
+		for n := range rewrite {
+			p.report.Rewritten.add(c.packs[n].size)
+			p.report.Stored += c.kept[n]
+		}
+		return g, false, nil
+	}
+	copied, err := p.rewrite(ctx, c, rewrite)
+	if err != nil {
+		return g, false, err
+	}
+	plan = append(plan, copied...)
+	if len(plan) == 0 {
+		return g, false, nil
+	}
+	g = generation{id: newPointID(time.Now()), planned: true}
+	slices.SortFunc(plan, func(a, b packSum) int { return slices.Compare(a.sum[:], b.sum[:]) })
+	_, err = p.r.putSealed(ctx, kindPlan, g.plan(), encodePackSums(plan))
+	return g, true, err
+}
+
+// look brings up to date what is known to be live.
+func (p *pruner) look(ctx context.Context) (err error) {
+	p.report.Points, err = p.live.update(ctx)
+	p.progress()
+	return err
+}
+
+// locked reports a pack that is garbage as far as it goes and that the store
+// would not delete. Condemning it would only keep writers from using it.
+func (p *pruner) locked(ctx context.Context, i packInfo) (bool, error) {
+	if _, ok := provider.As[provider.Locker](p.r.c.Store); !ok || p.o.DryRun {
+		return false, nil
+	}
+	info, err := p.r.c.Store.Stat(ctx, i.key())
+	if errors.Is(err, provider.ErrNotFound) {
+		return true, nil // another prune was faster
+	}
+	if err != nil {
+		return false, fmt.Errorf("stat %s: %w", i.key(), err)
+	}
+	if !info.Retain.Until.After(time.Now()) {
+		return false, nil
+	}
+	p.report.Locked = append(p.report.Locked, LockedPack{i.key(), i.size, info.Retain.Until})
+	return true, nil
+}
+
+// finish brings a generation to its end, as far as that is possible now.
+func (p *pruner) finish(ctx context.Context, g generation) error {
+	verdict, ok, err := p.verdict(ctx, g)
+	if err != nil || !ok || p.o.DryRun {
+		return err
+	}
+	gone := map[[32]byte]bool{}
+	for _, s := range verdict {
+		gone[s.sum] = true
+	}
+	if err := p.dropFromIndexes(ctx, gone); err != nil {
+		return err
+	}
+	done, err := p.deletePacks(ctx, verdict)
+	if err != nil || !done {
+		return err
+	}
+	for _, key := range []string{g.plan(), g.awaited(), g.verdict()} { // in this order, see FORMAT.md
+		if err := p.r.remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verdict decides which packs of a generation are deleted, or reads what was
+// decided. It reports false if that is not possible yet or any more.
+func (p *pruner) verdict(ctx context.Context, g generation) ([]packSum, bool, error) {
+	if g.decided {
+		dead, err := p.r.readPacks(ctx, kindVerdict, g.verdict())
+		if errors.Is(err, ErrDamaged) {
+			err = fmt.Errorf("which packs to delete cannot be read; when no other prune is running, delete %s and then this: %w", g.plan(), err)
+		}
+		return dead, err == nil, err
+	}
+	plan, err := p.r.readPacks(ctx, kindPlan, g.plan())
+	if err != nil || len(plan) == 0 {
+		return nil, false, err
+	}
+	if p.o.DryRun {
+		for _, s := range plan {
+			p.report.Pending.add(s.size)
+		}
+		return nil, false, nil
+	}
+	if over, err := p.await(ctx, g); err != nil || !over {
+		for _, s := range plan {
+			p.report.Pending.add(s.size)
+		}
+		return nil, false, err
+	}
+	// What the packs that stay can be relied on for: first what others may
+	// delete, then what is there, then what the points need.
+	doomed, err := p.r.condemned(ctx, g.id)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := p.refresh(ctx, doomed); err != nil {
+		return nil, false, err
+	}
+	if err := p.look(ctx); err != nil {
+		return nil, false, err
+	}
+	dead, spared := p.judge(plan, doomed)
+	b, err := p.r.putSealed(ctx, kindVerdict, g.verdict(), encodePackSums(dead))
+	if errors.Is(err, provider.ErrNotFound) {
+		return nil, false, nil // taken, and removed since: another prune has finished it
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if dead, err = decodePackSums(b); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", g.verdict(), err)
+	}
+	// If the plan is gone, so is the generation, and the verdict is ours and
+	// comes too late.
+	if _, err := p.r.c.Store.Stat(ctx, g.plan()); errors.Is(err, provider.ErrNotFound) {
+		return nil, false, p.r.remove(ctx, g.verdict())
+	} else if err != nil {
+		return nil, false, fmt.Errorf("stat %s: %w", g.plan(), err)
+	}
+	p.report.Spared.Packs += spared.Packs
+	p.report.Spared.Bytes += spared.Bytes
+	return dead, true, nil
+}
+
+// await finds out whether the sessions that may rely on the packs of a plan
+// have ended, and makes an end of those that have lasted too long.
+func (p *pruner) await(ctx context.Context, g generation) (over bool, err error) {
+	plain, err := p.r.readSealed(ctx, kindAwaited, g.awaited())
+	if errors.Is(err, provider.ErrNotFound) || errors.Is(err, ErrDamaged) {
+		damaged := errors.Is(err, ErrDamaged)
+		open, _, lerr := p.r.openSessions(ctx) // after the plan was made
+		if lerr != nil {
+			return false, lerr
+		}
+		ids := make([]PointID, 0, len(open))
+		for id := range open {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		plain = encodeSessions(ids) // any listing after the plan will do
+		if !damaged {
+			plain, err = p.r.putSealed(ctx, kindAwaited, g.awaited(), plain)
+			if errors.Is(err, provider.ErrNotFound) {
+				return false, nil // another prune has finished it
+			}
+		} else {
+			err = nil
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	awaited, err := decodeSessions(plain)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", g.awaited(), err)
+	}
+	open, _, err := p.r.openSessions(ctx)
+	if err != nil {
+		return false, err
+	}
+	over = true
+	for _, id := range awaited {
+		since, ok := open[id]
+		if !ok {
+			continue
+		}
+		ended, err := p.lostPatience(ctx, id, since)
+		if err != nil {
+			return false, err
+		}
+		over = over && ended
+	}
+	return over, nil
+}
+
+// lostPatience makes an end of a session if it is too old.
+func (p *pruner) lostPatience(ctx context.Context, id PointID, since time.Time) (bool, error) {
+	now, err := p.storeNow(ctx)
+	if err != nil {
+		return false, err
+	}
+	if now.Sub(since) < p.o.Patience {
+		if s := (OpenSession{id, since}); !slices.Contains(p.report.Waiting, s) {
+			p.report.Waiting = append(p.report.Waiting, s)
+		}
+		return false, nil
+	}
+	dead, err := p.r.giveUp(ctx, id)
+	if dead {
+		p.report.Fenced = append(p.report.Fenced, id)
+		p.r.c.Logger.Warn("session has not ended for too long and was declared dead", "point", string(id), "since", since)
+	}
+	return err == nil, err
+}
+
+// judge divides the packs of a plan into those of which nothing is needed,
+// or only what packs outside of it hold, too, and those to spare.
+func (p *pruner) judge(plan []packSum, doomed map[[32]byte]bool) (dead []packSum, spared Amount) {
+	planned := map[[32]byte]bool{}
+	for _, s := range plan {
+		planned[s.sum] = true
+	}
+	c := p.census(doomed)
+	inPlan := make([]bool, len(c.packs))
+	for n, i := range c.packs {
+		inPlan[n] = planned[i.sum]
+	}
+	spare := map[[32]byte]bool{}
+	p.eachLive(p.r.index.snapshot(), func(places []indexEntry) {
+		var in []indexEntry // copies within the plan
+		for _, e := range places {
+			switch {
+			case !c.good[e.pack]:
+			case !inPlan[e.pack] || spare[c.packs[e.pack].sum]:
+				return // safe elsewhere
+			default:
+				in = append(in, e)
+			}
+		}
+		if e, ok := c.best(in); ok {
+			spare[c.packs[e.pack].sum] = true
+		}
+	})
+	for _, s := range plan {
+		_, known := p.r.index.packBySum(s.sum)
+		_, there := p.sizes[s.sum]
+		if spare[s.sum] || there && !known { // what cannot be read cannot be judged
+			spared.add(s.size)
+			continue
+		}
+		dead = append(dead, s)
+	}
+	return dead, spared
+}
+
+// deletePacks deletes the packs of a verdict and reports whether all are
+// gone.
+func (p *pruner) deletePacks(ctx context.Context, dead []packSum) (done bool, err error) {
+	type result struct {
+		pack packSum
+		info provider.Info
+		err  error
+	}
+	if p.sizes == nil {
+		if err := p.refresh(ctx, nil); err != nil {
+			return false, err
+		}
+	}
+	dead = slices.DeleteFunc(dead, func(s packSum) bool {
+		_, there := p.sizes[s.sum]
+		return !there // by an earlier prune, or another
+	})
+	done = true
+	for res := range inOrder(ctx, slices.Values(dead), func(s packSum) result {
+		key := packKey(s.kind, s.sum)
+		err := p.r.c.Store.Delete(ctx, key, provider.DeleteOptions{})
+		var info provider.Info
+		if errors.Is(err, provider.ErrLocked) {
+			info, _ = p.r.c.Store.Stat(ctx, key) // only to tell until when
+		}
+		return result{s, info, err}
+	}) {
+		key := packKey(res.pack.kind, res.pack.sum)
+		switch {
+		case res.err == nil:
+			p.report.Deleted.add(res.pack.size)
+			p.progress()
+		case errors.Is(res.err, provider.ErrLocked):
+			done = false
+			p.report.Locked = append(p.report.Locked, LockedPack{key, res.pack.size, res.info.Retain.Until})
+		default:
+			return false, fmt.Errorf("delete %s: %w", key, res.err)
+		}
+		p.r.index.lose(res.pack.sum)
+	}
+	return done, ctx.Err()
+}
