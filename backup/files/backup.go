@@ -19,7 +19,7 @@ import (
 
 const (
 	smallFile = 64 << 10 // files up to this size are read ahead, several at once
-	window    = 64       // how many entries the walk is ahead
+	window    = 32       // how many entries the walk is ahead
 	attempts  = 3        // to read a file that changes meanwhile
 	maxMeta   = 256 << 10
 )
@@ -110,12 +110,13 @@ func (w *walker) walk(root fs.FileInfo) iter.Seq[*entry] {
 		if !yield(&entry{rel: rootPath, full: w.t.c.Root, fi: root}) {
 			return
 		}
-		w.below("", w.t.c.Root, yield)
+		w.below("", w.t.c.Root, root, yield)
 	}
 }
 
-func (w *walker) below(rel, full string, yield func(*entry) bool) bool {
-	names, err := readNames(full)
+// below yields what is in the directory that was found as fi.
+func (w *walker) below(rel, full string, fi fs.FileInfo, yield func(*entry) bool) bool {
+	names, err := namesOf(full, rel == "", fi)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		if !yield(&entry{rel: cmpOr(rel, rootPath), full: full, err: err}) {
 			return false
@@ -133,11 +134,11 @@ func (w *walker) below(rel, full string, yield func(*entry) bool) bool {
 		if errors.Is(e.err, fs.ErrNotExist) {
 			continue // deleted since the directory was read
 		}
-		enter := e.err == nil && e.fi.IsDir() // what is yielded may be read at once, and described anew
+		fi, enter := e.fi, e.err == nil && e.fi.IsDir() // what is yielded may be read at once, and described anew
 		if !yield(e) {
 			return false
 		}
-		if enter && !w.below(e.rel, e.full, yield) {
+		if enter && !w.below(e.rel, e.full, fi, yield) {
 			return false
 		}
 	}
@@ -156,10 +157,37 @@ func readNames(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sortedNames(d)
+}
+
+func sortedNames(d *os.File) ([]string, error) {
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	slices.Sort(names)
 	return names, err
+}
+
+// namesOf reads a directory if it still is the one that was found: what has
+// taken its place may be a symbolic link that leads elsewhere, or block
+// whoever opens it. The root may be a link from the beginning.
+func namesOf(dir string, root bool, found fs.FileInfo) ([]string, error) {
+	flags := os.O_RDONLY | openFlags
+	if root {
+		flags = os.O_RDONLY
+	}
+	d, err := os.OpenFile(dir, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	now, err := d.Stat()
+	if err == nil && !os.SameFile(found, now) {
+		err = errors.New("was replaced while the tree was read; what was in it is not kept")
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return sortedNames(d)
 }
 
 // prepare describes an entry and decides what to do with it.
@@ -334,7 +362,7 @@ func addLarge(ctx context.Context, s *backup.Session, e *entry) (added bool, err
 			return added, nil
 		}
 		r := &fileReader{f: f}
-		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode()}, r)
+		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode(), BlockSize: blockSize(f, e.fi.Size())}, r)
 		same, serr := stable(f, e, r.n)
 		f.Close()
 		switch {

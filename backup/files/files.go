@@ -20,12 +20,21 @@
 // otherwise have left the same times on a coarse file system. Where the
 // system tells no change time (Windows), size and modification time decide.
 //
+// # How files are cut
+//
+// By content, so that what is inserted in the middle of a file does not make
+// the rest of it new. Files of PostgreSQL, SQLite and InnoDB are recognised
+// by their headers and cut every 32 KiB (256 KiB if they are larger than 4
+// GiB), so that a changed page costs little.
+//
 // # Consistency
 //
 // Each file is read as it is at its moment; the tree is not frozen. A file
 // that changes while it is read is read again, and if it does not hold still
 // it is kept as it was read last, with a warning. To freeze a tree, back up
-// a snapshot of its file system.
+// a snapshot of its file system, above all where those who may write to the
+// tree are not trusted: who replaces directories by symbolic links while it
+// is read can have other files of the machine read into the point.
 //
 // # Restoring
 //

@@ -5,10 +5,12 @@ package files_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/backup"
@@ -79,6 +81,67 @@ func TestFirstNameOfFileGoes(t *testing.T) {
 			d, errD := os.Stat(filepath.Join(dest, "d-final"))
 			if errC != nil || errD != nil || !os.SameFile(c, d) {
 				t.Errorf("the names that stayed are no longer of one file: %v, %v", errC, errD)
+			}
+		})
+	}
+}
+
+// A directory that was found may be something else when it is read.
+func TestDirectoryReplaced(t *testing.T) {
+	outside := t.TempDir()
+	write(t, outside, "secret", "of somebody else")
+	for name, replace := range map[string]func(dir string) error{
+		"symlink": func(dir string) error { return os.Symlink(outside, dir) },
+		"fifo":    func(dir string) error { return syscall.Mkfifo(dir, 0o600) },
+		"file":    func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
+		"another": func(dir string) error { return os.Rename(outside+"-moved", dir) },
+		"gone":    func(string) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			b := make([]byte, 32<<20)
+			rand.Read(b)
+			write(t, root, "a-large", string(b))
+			// The walk is 64 entries ahead: when the large file is read, the
+			// last thing that was found is the directory behind 62 others.
+			for i := range 62 {
+				write(t, root, fmt.Sprintf("b%02d", i), "x")
+			}
+			dir := filepath.Join(root, "c-dir")
+			write(t, root, "c-dir/inside", "x")
+			write(t, filepath.Dir(outside), filepath.Base(outside)+"-moved/secret", "x")
+			store := providertest.NewFaulty(providertest.NewMemory(), nil)
+			r := newRepo(t, store)
+			var once sync.Once
+			var failed error
+			store.Use(func(call providertest.Call) providertest.Fault {
+				if call.Op != "put" || !strings.HasPrefix(call.Key, "data/") {
+					return providertest.Fault{}
+				}
+				return providertest.Fault{Wait: func(context.Context) error {
+					once.Do(func() {
+						if failed = os.Rename(dir, outside+"-"+name); failed == nil {
+							failed = replace(dir)
+						}
+					})
+					return nil
+				}}
+			})
+			target := newTarget(t, files.Config{Root: root})
+			p, err := r.Backup(t.Context(), "w", target, backup.BackupOptions{})
+			if err != nil || failed != nil {
+				t.Fatal(err, failed)
+			}
+			if warned := len(p.Warnings) == 1 && p.Warnings[0].Path == "c-dir"; warned == (name == "gone") {
+				t.Errorf("warnings: %v", p.Warnings)
+			}
+			dest := t.TempDir()
+			if err := r.Restore(t.Context(), p.ID, target, backup.Destination{Location: dest}, backup.RestoreOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			// Found, and neither read before it went nor taken for another.
+			if names, err := os.ReadDir(filepath.Join(dest, "c-dir")); err != nil || len(names) != 0 {
+				t.Errorf("the point has %v in the directory, %v", names, err)
 			}
 		})
 	}
