@@ -22,11 +22,11 @@ type Config struct {
 
 	// Workers compress and encrypt; default runtime.GOMAXPROCS(0).
 	Workers int
-	// Uploads is how many packs are uploaded at once; default 2. Each holds
-	// PackSize in memory.
+	// Uploads is how many packs are uploaded at once; default 2.
 	Uploads int
 	// PackSize is about how large a pack becomes, 1 MiB to 512 MiB; default
-	// 16 MiB.
+	// 8 MiB. A backup takes Uploads+1 of them in memory. Every point lists
+	// the packs it needs, so repositories of many TiB do well with more.
 	PackSize int
 }
 
@@ -49,7 +49,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Workers = orDefault(c.Workers, runtime.GOMAXPROCS(0))
 	c.Uploads = orDefault(c.Uploads, 2)
-	c.PackSize = orDefault(c.PackSize, 16<<20)
+	c.PackSize = orDefault(c.PackSize, 8<<20)
 	for _, f := range []struct {
 		name          string
 		v, least, top int
