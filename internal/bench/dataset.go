@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -115,8 +116,9 @@ func (d dataset) write(name string, r io.Reader) error {
 func (d dataset) mutate(k int) error {
 	s := d.stream(fmt.Sprintf("mutate%d", k))
 	r := rand.New(s)
+	rows := newTable(s)
 	for range d.scale(320) {
-		if err := d.overwritePage(fmt.Sprintf("pages/%d", r.IntN(2)), r.Int64(), s); err != nil {
+		if err := d.overwritePage(fmt.Sprintf("pages/%d", r.IntN(2)), r.Int64(), rows); err != nil {
 			return err
 		}
 	}
@@ -160,7 +162,7 @@ func (d dataset) overwritePage(name string, at int64, r io.Reader) error {
 		return err
 	}
 	var b [page]byte
-	if _, err := io.ReadFull(r, b[:page/2]); err != nil {
+	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return err
 	}
 	if _, err := f.WriteAt(b[:], at%(fi.Size()/page)*page); err != nil {
@@ -241,14 +243,14 @@ func (l *log) next() {
 	l.rest = l.line
 }
 
-// A table is endless pages, as a database writes them: a header, line
+// A table is endless pages, as PostgreSQL writes them: a header, line
 // pointers, a hole, and rows of numbers and words.
 type table struct {
 	r    *rand.Rand
 	text *log
 	page [page]byte
 	rest []byte
-	n    uint64
+	lsn  uint64
 }
 
 func newTable(s rand.Source) *table { return &table{r: rand.New(s), text: newLog(s)} }
@@ -265,19 +267,32 @@ func (t *table) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+const (
+	pageHeader  = 24
+	linePointer = 4
+	row         = 128
+)
+
 func (t *table) next() {
 	clear(t.page[:])
-	t.n++
-	copy(t.page[:], fmt.Appendf(nil, "%016x", t.n*0x9e3779b97f4a7c15))
-	used := page/2 + t.r.IntN(page/2-1024)
-	rows := t.page[page-used:]
-	for len(rows) > 128 {
-		for i := range 4 {
-			v := t.r.Uint64()
-			copy(rows[i*8:], fmt.Appendf(nil, "%08x", uint32(v)))
+	t.lsn += t.r.Uint64N(1 << 16)
+	rows := 32 + t.r.IntN(28)
+	upper := page - rows*row
+	le := binary.LittleEndian
+	le.PutUint64(t.page[0:], t.lsn)
+	le.PutUint16(t.page[8:], uint16(t.r.Uint32())) // checksum
+	le.PutUint16(t.page[12:], uint16(pageHeader+rows*linePointer))
+	le.PutUint16(t.page[14:], uint16(upper))
+	le.PutUint16(t.page[16:], page)
+	le.PutUint16(t.page[18:], page|4) // size and version of the layout
+	for i := range rows {
+		at := page - (i+1)*row
+		le.PutUint32(t.page[pageHeader+i*linePointer:], uint32(at)|1<<15|row<<17)
+		b := t.page[at:][:row]
+		for j := 0; j < 32; j += 8 {
+			copy(b[j:], fmt.Appendf(nil, "%08x", uint32(t.r.Uint64())))
 		}
-		t.text.Read(rows[32:128])
-		rows = rows[128:]
+		t.text.Read(b[32:])
 	}
 	t.rest = t.page[:]
 }

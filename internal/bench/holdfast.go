@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/pprof"
 	"strings"
 
 	"filippo.io/age"
@@ -22,26 +24,53 @@ import (
 //	drive KEYFILE REPOSITORY backup DIRECTORY
 //	drive KEYFILE REPOSITORY restore DIRECTORY
 //	drive KEYFILE REPOSITORY check
+//
+// Run by hand with BENCH_PROFILE set, it writes the profiles BENCH_PROFILE.cpu
+// and BENCH_PROFILE.mem, the latter of all that was ever allocated.
 func drive(ctx context.Context, args []string) error {
-	if len(args) < 3 {
-		return errors.New("drive: want KEYFILE REPOSITORY STEP")
+	name := os.Getenv("BENCH_PROFILE")
+	if name == "" {
+		return step(ctx, args)
 	}
-	step, dir := args[2], ""
-	if len(args) > 3 {
-		dir = args[3]
-	}
-	key, err := identity(args[0], step == "init")
+	f, err := os.Create(name + ".cpu")
 	if err != nil {
 		return err
 	}
-	store, err := local.NewBlobStore(local.Config{Dir: args[1], Create: step == "init"})
+	defer f.Close()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	err = step(ctx, args)
+	pprof.StopCPUProfile()
+	g, memErr := os.Create(name + ".mem")
+	if memErr != nil {
+		return errors.Join(err, memErr)
+	}
+	defer g.Close()
+	runtime.GC() // the profile is as of the last one
+	return errors.Join(err, pprof.Lookup("allocs").WriteTo(g, 0))
+}
+
+func step(ctx context.Context, args []string) error {
+	if len(args) < 3 {
+		return errors.New("drive: want KEYFILE REPOSITORY STEP")
+	}
+	what, dir := args[2], ""
+	if len(args) > 3 {
+		dir = args[3]
+	}
+	key, err := identity(args[0], what == "init")
+	if err != nil {
+		return err
+	}
+	store, err := local.NewBlobStore(local.Config{Dir: args[1], Create: what == "init"})
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	c := backup.Config{Store: store, Keyring: backup.Keyring{
 		Recipients: backup.AgeRecipients(key.Recipient()), Identities: backup.AgeIdentities(key)}}
-	if step == "init" {
+	if what == "init" {
 		_, err := backup.Init(ctx, c)
 		return err
 	}
@@ -53,7 +82,7 @@ func drive(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	switch step {
+	switch what {
 	case "backup":
 		p, err := repo.Backup(ctx, "bench", target, backup.BackupOptions{Mode: backup.Incremental})
 		if err == nil && p.WarningCount > 0 {
@@ -76,7 +105,7 @@ func drive(ctx context.Context, args []string) error {
 		}
 		return err
 	}
-	return fmt.Errorf("drive: unknown step %q", step)
+	return fmt.Errorf("drive: unknown step %q", what)
 }
 
 // identity reads the key file, or makes it.
