@@ -35,8 +35,8 @@ func (st *story) makePoint(ctx context.Context, from, to, data string) (pointFac
 		return pointFact{}, err
 	}
 	f := pointFact{Point: point, Site: from, Took: time.Since(began)}
-	f.Bytes, err = st.bring(ctx, repo, from, to)
-	f.Lag = time.Since(began)
+	res, err := st.bring(ctx, repo, from, to)
+	f.Objects, f.Bytes, f.Lag = res.Objects, res.Bytes, time.Since(began)
 	return f, err
 }
 
@@ -52,14 +52,14 @@ func whole(p backup.Point) error {
 }
 
 // bring replicates everything that from has to to.
-func (st *story) bring(ctx context.Context, source replicate.Source, from, to string) (int64, error) {
+func (st *story) bring(ctx context.Context, source replicate.Source, from, to string) (replicate.Result, error) {
 	a, err := st.openBackups(from)
 	if err != nil {
-		return 0, err
+		return replicate.Result{}, err
 	}
 	b, err := st.openBackups(to)
 	if err != nil {
-		return 0, err
+		return replicate.Result{}, err
 	}
 	update, stop := st.wait("replication to " + to)
 	defer stop()
@@ -68,9 +68,9 @@ func (st *story) bring(ctx context.Context, source replicate.Source, from, to st
 		Progress: func(p replicate.Progress) { update(float64(p.Bytes), float64(p.TotalBytes)) },
 	})
 	if err != nil {
-		return res.Bytes, fmt.Errorf("replicate to %s: %w", to, err)
+		err = fmt.Errorf("replicate to %s: %w", to, err)
 	}
-	return res.Bytes, nil
+	return res, err
 }
 
 // verify reads all that has arrived at a site and compares the hashes.
@@ -115,8 +115,11 @@ func newestPoint(ctx context.Context, repo *backup.Repository) (backup.Point, er
 
 func (st *story) sayPoint(f pointFact) {
 	s := f.Point.Stats
-	st.ok("%-11s %s: read %s, new %s, stored %s in %s; at %s %s after it began",
-		f.Point.Mode, f.Point.ID, size(s.BytesRead), size(s.BytesNew), size(s.BytesStored), short(f.Took), otherSite(f.Site), short(f.Lag))
+	st.ok("%-11s %s: read %s, new %s, stored %s in %s; at %s (%d objects, %s) %s after it began", f.Point.Mode, f.Point.ID,
+		size(s.BytesRead), size(s.BytesNew), size(s.BytesStored), short(f.Took), otherSite(f.Site), f.Objects, size(f.Bytes), short(f.Lag))
+	if again := s.BytesRead - s.BytesNew; f.Point.Mode == backup.Incremental && again > 1<<20 {
+		st.note("%s were read and found known: files that are new at this place, or had changed within two seconds before the last point", size(again))
+	}
 }
 
 func otherSite(site string) string {

@@ -22,8 +22,7 @@
 //	plan.go            the dr.Config and its dr.Parts: what to protect, how often, where to
 //	stages_backup.go   the Planner says what is due and does it; retention with its reasons
 //	roles.go           stop, start and ask a service: what only you know about yours
-//	gate.go            a service that fences itself: before every write it knows that
-//	                   the lease record at the witness still names its site
+//	gate.go            a service that fences itself: every write asks a failover.Sentry
 //	watch.go           health checks
 //	stage_failover.go  a failover: its plan, its actions, its conditions
 //	stage_failback.go  a failback that loses nothing
@@ -36,6 +35,8 @@
 //
 // The Planner does the backups here, and could do the failover, too (see
 // dr.Planner.Failover and Serve). The story calls package failover itself: to
-// show each part, to check health every half second, which is more often than
-// a dr.Config allows, and because its sites never share a directory.
+// show each part; because a resumed run waits out the timeout of the step it
+// finds begun, which here is seconds and in a Planner the minutes that real
+// data need; and because it restores to a new directory each time, where a
+// Planner has one place for each target.
 package main

@@ -46,11 +46,12 @@ func (f *facts) plan(name string, p failover.Plan) {
 
 // pointFact is a backup with its way to the other site.
 type pointFact struct {
-	Point backup.Point  `json:"point"`
-	Site  string        `json:"site"` // that wrote it
-	Took  time.Duration `json:"took"`
-	Bytes int64         `json:"bytes"` // copied to the other site
-	Lag   time.Duration `json:"lag"`   // from the beginning of the backup to its arrival
+	Point   backup.Point  `json:"point"`
+	Site    string        `json:"site"` // that wrote it
+	Took    time.Duration `json:"took"`
+	Objects int64         `json:"objects"` // copied to the other site
+	Bytes   int64         `json:"bytes"`   // of those
+	Lag     time.Duration `json:"lag"`     // from the beginning of the backup to its arrival
 }
 
 // verifyFact is a reading of everything that has arrived at a site.

@@ -80,6 +80,16 @@ func (st *story) planner() (*dr.Planner, error) {
 	return dr.New(c, st.parts())
 }
 
+// openRepository opens the repository of a site as the Planner does: with the
+// keys that are there.
+func (st *story) openRepository(ctx context.Context, site string) (*backup.Repository, error) {
+	p, err := st.planner()
+	if err != nil {
+		return nil, err
+	}
+	return p.Repository(ctx, map[string]string{primarySite: dr.PrimarySite, standbySite: dr.StandbySite}[site])
+}
+
 // checkConfig is stage 2.
 func (st *story) checkConfig(ctx context.Context) error {
 	c, err := st.drConfig()

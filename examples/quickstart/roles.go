@@ -43,7 +43,7 @@ func (s site) Fence(ctx context.Context, _ uint64) (failover.FenceEvidence, erro
 		return failover.FenceEvidence{}, err
 	}
 	if in.Site == s.name {
-		return failover.FenceEvidence{}, fmt.Errorf("%s: %w", whoIs(in), failover.ErrNoEffect)
+		return failover.FenceEvidence{}, fmt.Errorf("%v: %w", in, failover.ErrNoEffect)
 	}
 	d, err := s.fleet.kill(ctx, serviceProcess(s.name))
 	if err != nil {
@@ -51,7 +51,7 @@ func (s site) Fence(ctx context.Context, _ uint64) (failover.FenceEvidence, erro
 	}
 	return failover.FenceEvidence{
 		Method: fenceMethod, Confirmed: true,
-		Detail: fmt.Sprintf("%s; %s (pid %d, began %s) is gone", whoIs(in), d.Name, d.PID, d.Began),
+		Detail: fmt.Sprintf("%s; %s (pid %d, began %s) is gone", in, d.Name, d.PID, d.Began),
 	}, nil
 }
 
@@ -64,7 +64,7 @@ func (s site) Fenced(ctx context.Context) (failover.FenceEvidence, error) {
 	p, alive := s.fleet.find(serviceProcess(s.name))
 	ev := failover.FenceEvidence{
 		Method: fenceMethod,
-		Detail: fmt.Sprintf("%s; %s (pid %d) is alive: %t", whoIs(in), serviceProcess(s.name), p.PID, alive),
+		Detail: fmt.Sprintf("%s; %s (pid %d) is alive: %t", in, serviceProcess(s.name), p.PID, alive),
 	}
 	if alive {
 		if st, err := s.status(ctx); err == nil && st.Sealed {
@@ -87,6 +87,20 @@ func (s site) Unfence(ctx context.Context, _ uint64) error {
 	return err
 }
 
+// inCharge reads at the witness which site is in charge of a service, and
+// since which epoch. As long as no failover has ever said anything it is home,
+// with epoch 0.
+func inCharge(ctx context.Context, witness provider.BlobStore, service, home string) (failover.Active, error) {
+	r, err := failover.ReadLease(ctx, witness, "", service)
+	switch {
+	case errors.Is(err, provider.ErrNotFound), err == nil && r.Active == failover.Active{}:
+		return failover.Active{Site: home}, nil
+	case err != nil:
+		return failover.Active{}, err
+	}
+	return r.Active, nil
+}
+
 // serve starts the service on the given data, for the epoch since which this
 // site is in charge. It never puts the site in charge itself.
 func (s site) serve(ctx context.Context, data string) (status, error) {
@@ -95,10 +109,10 @@ func (s site) serve(ctx context.Context, data string) (status, error) {
 		return status{}, err
 	}
 	if in.Site != s.name {
-		return status{}, fmt.Errorf("%s, not %s: %w", whoIs(in), s.name, failover.ErrNoEffect)
+		return status{}, fmt.Errorf("%s, not %s: %w", in, s.name, failover.ErrNoEffect)
 	}
 	want := serviceConfig{
-		Run: s.run, Service: s.service, Site: s.name, Home: s.home, Epoch: in.Epoch, Data: data, Tree: s.tree, Patience: s.patience,
+		Run: s.run, Service: s.service, Site: s.name, Epoch: in.Epoch, Data: data, Tree: s.tree, Patience: s.patience,
 	}
 	name := serviceProcess(s.name)
 	var have serviceConfig

@@ -17,7 +17,6 @@ type serviceConfig struct {
 	Run     string `json:"run"`     // of the quickstart: ports are reused, and others may run beside this one
 	Service string `json:"service"` // whose lease at the witness it obeys
 	Site    string `json:"site"`
-	Home    string `json:"home"`           // site that is in charge until a failover says otherwise
 	Epoch   uint64 `json:"epoch"`          // the only one under which it may ever serve
 	Data    string `json:"data"`           // its data directory
 	Tree    bool   `json:"tree,omitempty"` // serve the directory itself, read-only, instead of a ledger
@@ -109,8 +108,8 @@ const runHeader = "Quickstart-Run"
 func (s *webService) status() status {
 	st := status{Run: s.c.Run, Site: s.c.Site, Epoch: s.c.Epoch, Records: s.files}
 	// Asked before the records are counted: what is sealed grows no more.
-	err := s.gate.check()
-	st.Writable, st.Sealed = err == nil, s.gate.sealed()
+	err := s.gate.sentry.Check()
+	st.Writable, st.Sealed = err == nil, err != nil && s.gate.sealed()
 	if err != nil {
 		st.Why = err.Error()
 	}
@@ -163,7 +162,7 @@ func (s *webService) add(w http.ResponseWriter, r *http.Request) {
 // readOnly serves a tree while the site is in charge.
 func (s *webService) readOnly(tree http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := s.gate.check(); err != nil {
+		if err := s.gate.sentry.Check(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -15,7 +15,6 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/httpstore"
 	"github.com/holdfast-go/holdfast/provider/local"
@@ -113,23 +112,10 @@ func (l layout) openDNS() (*local.DNS, error) {
 // openBackups returns the part of a site's store that holds the repository.
 func (l layout) openBackups(site string) (provider.BlobStore, error) {
 	s, err := l.openStore(site)
-	return below{s, repositoryPrefix}, err
-}
-
-// openRepository opens the repository in the store of a site.
-func (l layout) openRepository(ctx context.Context, site string) (*backup.Repository, error) {
-	store, err := l.openBackups(site)
 	if err != nil {
 		return nil, err
 	}
-	id, err := l.identity()
-	if err != nil {
-		return nil, err
-	}
-	return backup.Open(ctx, backup.Config{
-		Store: store, Writer: site,
-		Keyring: backup.Keyring{Recipients: backup.AgeRecipients(id.Recipient()), Identities: backup.AgeIdentities(id)},
-	})
+	return provider.Sub(s, "repository/"), nil // where the Planner keeps it
 }
 
 func (l layout) identity() (*age.X25519Identity, error) {

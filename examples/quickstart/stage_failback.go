@@ -128,9 +128,10 @@ func (st *story) countFinal(ctx context.Context) error {
 	} else if err := st.checkFinalTree(&fin); err != nil {
 		return err
 	}
+	origin := clock() - int64(time.Since(st.log.Started)) // of the times at the left
 	for _, w := range all {
-		st.ok("writable: %s, epoch %d, %s to %s after the beginning", w.Site, w.Epoch,
-			short(time.Duration(w.From-all[0].From)), short(time.Duration(w.Until-all[0].From)))
+		st.ok("writable: %s, epoch %d, from %.1fs to %.1fs", w.Site, w.Epoch,
+			time.Duration(w.From-origin).Seconds(), time.Duration(w.Until-origin).Seconds())
 	}
 	st.ok("at no instant were two sites writable")
 	return st.log.remember(func(f *facts) { f.Final = &fin })

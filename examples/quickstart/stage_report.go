@@ -56,7 +56,6 @@ func (st *story) report() *report.Report {
 	res := f.Results["failover"]
 	host, _ := os.Hostname()
 	ended := time.Now().UTC()
-	elapsed := report.Duration(ended.Sub(st.log.Started))
 	r := &report.Report{
 		ID: st.log.Run, Title: "Quickstart: loss of the primary site", Kind: report.Failover,
 		Summary: fmt.Sprintf("The primary was killed. The standby took over by itself and answered under the service's name %s after the fault. "+
@@ -73,7 +72,7 @@ func (st *story) report() *report.Report {
 			Segregation: "None but by process: all three sites are directories and processes of one machine.",
 		},
 		Operator: operator(), Plan: report.Plan{ID: res.Plan.ID, Revision: "1", SHA256: planHash(res.Plan)},
-		Started: st.log.Started, Ended: ended, Elapsed: &elapsed,
+		Started: st.log.Started, Ended: ended, Elapsed: seconds(ended.Sub(st.log.Started)),
 		Selection: "The newest point that had arrived at the standby.",
 	}
 	st.reportObjectives(r)
@@ -102,8 +101,12 @@ func planHash(p failover.Plan) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// seconds rounds up to what can be read: nobody promises nanoseconds.
 func seconds(d time.Duration) *report.Duration {
-	r := report.Duration(d)
+	r := report.Duration(d.Truncate(time.Millisecond))
+	if r < report.Duration(d) {
+		r += report.Duration(time.Millisecond)
+	}
 	return &r
 }
 

@@ -22,6 +22,9 @@ func (st *story) source() string {
 
 // fullBackup is stage 3: the plan of stage 2, carried out.
 func (st *story) fullBackup(ctx context.Context) error {
+	if err := st.age(ctx); err != nil {
+		return err
+	}
 	f, err := st.planned(ctx)
 	if err != nil {
 		return err
@@ -31,6 +34,23 @@ func (st *story) fullBackup(ctx context.Context) error {
 		return err
 	}
 	return st.sayVerified(ctx)
+}
+
+// age lets the old data become old: what changed less than two seconds before
+// a point is read again for the next one, for it might have changed once more
+// at the same instant. In a story of seconds that would be everything.
+func (st *story) age(ctx context.Context) error {
+	if st.log.Facts.Archived < 1<<20 {
+		return nil
+	}
+	_, stop := st.wait("the old data gets older")
+	defer stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(st.log.Done["setup"].Ended.Add(2100 * time.Millisecond))):
+		return nil
+	}
 }
 
 // sayVerified has everything at the standby read and hashed.
@@ -75,10 +95,10 @@ func (st *story) planned(ctx context.Context) (pointFact, error) {
 		case dr.ActBackup:
 			f.Point.ID, f.Took, f.Lag = r.Point, r.Took.Std(), f.Lag+r.Took.Std()
 		case dr.ActReplicate:
-			f.Bytes, f.Lag = r.Bytes, f.Lag+r.Took.Std()
+			f.Objects, f.Bytes, f.Lag = r.Objects, r.Bytes, f.Lag+r.Took.Std()
 		}
 	}
-	repo, err := st.openRepository(ctx, primarySite)
+	repo, err := p.Repository(ctx, dr.PrimarySite)
 	if err != nil {
 		return f, err
 	}
