@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 
 	"filippo.io/age"
@@ -24,6 +25,7 @@ import (
 //	drive KEYFILE REPOSITORY backup DIRECTORY
 //	drive KEYFILE REPOSITORY restore DIRECTORY
 //	drive KEYFILE REPOSITORY check
+//	drive KEYFILE REPOSITORY prune KEEP
 //
 // Run by hand with BENCH_PROFILE set, it writes the profiles BENCH_PROFILE.cpu
 // and BENCH_PROFILE.mem, the latter of all that was ever allocated.
@@ -55,9 +57,9 @@ func step(ctx context.Context, args []string) error {
 	if len(args) < 3 {
 		return errors.New("drive: want KEYFILE REPOSITORY STEP")
 	}
-	what, dir := args[2], ""
+	what, arg := args[2], ""
 	if len(args) > 3 {
-		dir = args[3]
+		arg = args[3]
 	}
 	key, err := identity(args[0], what == "init")
 	if err != nil {
@@ -78,7 +80,7 @@ func step(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	target, err := files.New(files.Config{Root: dir})
+	target, err := files.New(files.Config{Root: arg})
 	if err != nil {
 		return err
 	}
@@ -97,15 +99,42 @@ func step(ctx context.Context, args []string) error {
 			}
 			last = p.ID
 		}
-		return repo.Restore(ctx, last, target, backup.Destination{Location: dir}, backup.RestoreOptions{})
+		return repo.Restore(ctx, last, target, backup.Destination{Location: arg}, backup.RestoreOptions{})
 	case "check":
 		report, err := repo.Check(ctx, backup.CheckOptions{ReadData: true})
 		if err == nil && !report.OK() {
 			err = fmt.Errorf("check: %d problems, the first: %v", len(report.Problems), report.Problems[0])
 		}
 		return err
+	case "prune":
+		return prune(ctx, repo, arg)
 	}
 	return fmt.Errorf("drive: unknown step %q", what)
+}
+
+// prune forgets all but the newest points and frees their space.
+func prune(ctx context.Context, repo *backup.Repository, keep string) error {
+	n, err := strconv.Atoi(keep)
+	if err != nil {
+		return err
+	}
+	var ids []backup.PointID
+	for p, err := range repo.Points(ctx, "bench") {
+		if err != nil {
+			return err
+		}
+		ids = append(ids, p.ID)
+	}
+	for _, id := range ids[:max(len(ids)-n, 0)] {
+		if err := repo.Forget(ctx, id); err != nil {
+			return err
+		}
+	}
+	report, err := repo.Prune(ctx, backup.PruneOptions{})
+	if err == nil && report.Pending.Packs > 0 {
+		err = fmt.Errorf("prune: %d packs are left, though no backup is under way", report.Pending.Packs)
+	}
+	return err
 }
 
 // identity reads the key file, or makes it.
@@ -140,5 +169,6 @@ func holdfast(dir string) (*tool, error) {
 		backup:  func(data, _ string) []command { return run("backup", data) },
 		restore: func(to, _ string) []command { return run("restore", to) },
 		check:   func() []command { return run("check") },
+		prune:   func(keep int) []command { return run("prune", fmt.Sprint(keep)) },
 	}, nil
 }

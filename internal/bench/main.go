@@ -24,6 +24,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -187,7 +188,6 @@ func (b *bench) round(ctx context.Context, n int) error {
 		return err
 	}
 	b.tools = nil
-	prunes := true
 	for i, mk := range b.make {
 		dir := filepath.Join(work, fmt.Sprint(i))
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -198,7 +198,6 @@ func (b *bench) round(ctx context.Context, n int) error {
 			return err
 		}
 		b.tools = append(b.tools, t)
-		prunes = prunes && t.prune != nil
 	}
 	order := slices.Clone(b.tools)
 	if n%2 == 1 {
@@ -206,7 +205,7 @@ func (b *bench) round(ctx context.Context, n int) error {
 	}
 	each := func(step string, f func(*tool) []command) error {
 		for _, t := range order {
-			fmt.Fprintf(os.Stderr, "round %d, %s, %s, load %s\n", n+1, step, t.name, load())
+			fmt.Fprintf(os.Stderr, "round %d, %s, %s, load %s\n", n+1, cmp.Or(step, "on the way"), t.name, load())
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -262,9 +261,6 @@ func (b *bench) round(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	if !prunes {
-		return nil
-	}
 	for point < points {
 		if err := b.change(ctx, point); err != nil {
 			return err
@@ -273,7 +269,10 @@ func (b *bench) round(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return each(stepPrune, func(t *tool) []command { return t.prune(3) })
+	if err := each(stepPrune, func(t *tool) []command { return t.prune(3) }); err != nil {
+		return err
+	}
+	return each("", func(t *tool) []command { return t.check() })
 }
 
 // change brings the data to a step, and lets the clock move on so far that

@@ -19,7 +19,7 @@ type tool struct {
 	backup  func(data, point string) []command
 	restore func(to, point string) []command
 	check   func() []command         // reads and verifies all data
-	prune   func(keep int) []command // forgets all but the newest points and frees their space; nil: it cannot
+	prune   func(keep int) []command // forgets all but the newest points and frees their space
 }
 
 // A command is one process.
