@@ -94,22 +94,28 @@ func TestDirectoryReplaced(t *testing.T) {
 		"symlink": func(dir string) error { return os.Symlink(outside, dir) },
 		"fifo":    func(dir string) error { return syscall.Mkfifo(dir, 0o600) },
 		"file":    func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
-		"another": func(dir string) error { return os.Rename(outside+"-moved", dir) },
-		"gone":    func(string) error { return nil },
+		"another": func(dir string) error {
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, "secret"), nil, 0o600)
+		},
+		"gone": func(string) error { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			b := make([]byte, 32<<20)
 			rand.Read(b)
 			write(t, root, "a-large", string(b))
-			// The walk is 64 entries ahead: when the large file is read, the
-			// last thing that was found is the directory behind 62 others.
-			for i := range 62 {
-				write(t, root, fmt.Sprintf("b%02d", i), "x")
+			// While the large file is read, the walk is somewhere among these:
+			// one has been found and not been read.
+			const dirs = 200
+			for i := range dirs {
+				if err := os.Mkdir(filepath.Join(root, fmt.Sprintf("d%03d", i)), 0o700); err != nil {
+					t.Fatal(err)
+				}
 			}
-			dir := filepath.Join(root, "c-dir")
-			write(t, root, "c-dir/inside", "x")
-			write(t, filepath.Dir(outside), filepath.Base(outside)+"-moved/secret", "x")
+			aside := t.TempDir()
 			store := providertest.NewFaulty(providertest.NewMemory(), nil)
 			r := newRepo(t, store)
 			var once sync.Once
@@ -120,8 +126,14 @@ func TestDirectoryReplaced(t *testing.T) {
 				}
 				return providertest.Fault{Wait: func(context.Context) error {
 					once.Do(func() {
-						if failed = os.Rename(dir, outside+"-"+name); failed == nil {
-							failed = replace(dir)
+						for i := range dirs {
+							d := fmt.Sprintf("d%03d", i) // renamed, so that its inode is not given to another
+							if failed = os.Rename(filepath.Join(root, d), filepath.Join(aside, d)); failed == nil {
+								failed = replace(filepath.Join(root, d))
+							}
+							if failed != nil {
+								return
+							}
 						}
 					})
 					return nil
@@ -132,16 +144,26 @@ func TestDirectoryReplaced(t *testing.T) {
 			if err != nil || failed != nil {
 				t.Fatal(err, failed)
 			}
-			if warned := len(p.Warnings) == 1 && p.Warnings[0].Path == "c-dir"; warned == (name == "gone") {
-				t.Errorf("warnings: %v", p.Warnings)
+			if name == "gone" {
+				if p.Partial() {
+					t.Errorf("warnings: %v", p.Warnings)
+				}
+				return
+			}
+			if len(p.Warnings) != 1 {
+				t.Fatalf("warnings: %v; want one, of the directory that was replaced between being found and being read", p.Warnings)
 			}
 			dest := t.TempDir()
 			if err := r.Restore(t.Context(), p.ID, target, backup.Destination{Location: dest}, backup.RestoreOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			// Found, and neither read before it went nor taken for another.
-			if names, err := os.ReadDir(filepath.Join(dest, "c-dir")); err != nil || len(names) != 0 {
-				t.Errorf("the point has %v in the directory, %v", names, err)
+			dir := filepath.Join(dest, p.Warnings[0].Path)
+			fi, err := os.Lstat(dir)
+			if err != nil || !fi.IsDir() {
+				t.Fatalf("%s: %v, %v", dir, fi, err)
+			}
+			if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
+				t.Errorf("%v was taken for the content of %s, %v", names, p.Warnings[0].Path, err)
 			}
 		})
 	}
