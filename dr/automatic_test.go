@@ -3,13 +3,16 @@ package dr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failover"
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 // A program that detects for itself: in automatic mode a failover needs no
@@ -77,6 +80,93 @@ func TestAutomaticApprovedByHand(t *testing.T) {
 		approval := failover.Approve(plan, "ada", time.Now())
 		if r, err := p.Failover(t.Context(), plan, &approval); err != nil || r.Outcome != failover.Completed {
 			t.Errorf("%v: %+v", err, r)
+		}
+	})
+}
+
+// A process dies while it fails over by itself. The next Serve ends what it
+// began; what a person began is left to people.
+func TestServeResumesAutomaticFailover(t *testing.T) {
+	for _, approved := range []bool{false, true} {
+		for _, n := range []int{18, 24, 30} {
+			t.Run(fmt.Sprintf("approved=%t/%d", approved, n), func(t *testing.T) {
+				f := newFixture(t)
+				f.config.Failover.Mode = failover.Automatic
+				synctest.Test(t, func(t *testing.T) { resumes(t, f, n, approved) })
+			})
+		}
+	}
+}
+
+func resumes(t *testing.T, f *fixture, n int, approved bool) {
+	p := f.planner(t)
+	f.catchUp(t, p)
+	for _, w := range []string{"orders", "models"} {
+		if _, err := p.Drill(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.primary.destroy()
+	plan := planOf(t, p, failover.Failover)
+	var a *failover.Approval
+	if approved {
+		by := failover.Approve(plan, "ada", time.Now())
+		a = &by
+	}
+	witness := f.stores["mem://c/"]
+	crash := providertest.NewFaulty(witness, providertest.CrashAfter(n))
+	f.stores["mem://c/"] = crash
+	dying, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if r, err := f.planner(t).Failover(dying, plan, a); err == nil {
+		t.Fatalf("it survived: %+v", r)
+	}
+	f.stores["mem://c/"] = witness
+	lease, _, _, err := p.inCharge(t.Context())
+	if err != nil || lease.Run != plan.ID {
+		t.Fatalf("no run is open: %+v, %v", lease, err)
+	}
+	f.serve(t, 5*time.Minute)
+	lease, active, between, err := p.inCharge(t.Context())
+	done := err == nil && !between && active == StandbySite && lease.Run == "" && f.standby.serving && !f.primary.serving
+	if done == approved {
+		t.Errorf("approved %t: in charge %q, between %t, run %q, standby serves %t: %v", approved, active, between, lease.Run, f.standby.serving, err)
+	}
+}
+
+// The witness goes away in the middle of an automatic failover, for longer
+// than the lease lasts. The same Serve goes on when it is back.
+func TestServeGoesOn(t *testing.T) {
+	f := newFixture(t)
+	f.config.Failover.Mode = failover.Automatic
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		for _, w := range []string{"orders", "models"} {
+			if _, err := p.Drill(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var mu sync.Mutex
+		records, back := 0, time.Time{}
+		f.stores["mem://c/"].Use(func(c providertestCall) providertestFault {
+			mu.Lock()
+			defer mu.Unlock()
+			if c.Op == "put" && strings.Contains(c.Key, "journal/") {
+				if records++; records == 4 {
+					back = time.Now().Add(2 * time.Minute)
+				}
+			}
+			if time.Now().Before(back) {
+				return providertestFault{Before: errAway}
+			}
+			return providertestFault{}
+		})
+		f.primary.destroy()
+		f.serve(t, 10*time.Minute)
+		_, active, between, err := p.inCharge(t.Context())
+		if err != nil || between || active != StandbySite || !f.standby.serving || back.IsZero() {
+			t.Errorf("in charge %q, between %t, standby serves %t, %d records: %v", active, between, f.standby.serving, records, err)
 		}
 	})
 }

@@ -21,8 +21,8 @@ const (
 
 // Serve backs up what is due, replicates after each backup, forgets by policy,
 // drills, watches the objectives and the service in charge, and starts a
-// failover by itself if the configuration is automatic and armed. It goes on
-// past failures and returns when ctx ends, after what was running has stopped;
+// failover by itself if the configuration is automatic and armed; one that
+// another process left behind it resumes. It goes on past failures and returns when ctx ends, after what was running has stopped;
 // its error is nil then. Nothing that was interrupted is lost: the next Serve
 // finds from the points themselves what is due.
 //
@@ -298,6 +298,7 @@ var errMissed = errors.New("an objective is missed")
 // watch looks at the service in charge with its own probes.
 func (s *server) watch(ctx context.Context) {
 	for ctx.Err() == nil {
+		s.resume(ctx)
 		_, active, between, err := s.p.inCharge(ctx)
 		if err != nil || between || len(s.p.siteParts(active).Private) == 0 {
 			if !sleep(ctx, pollMost) {
@@ -388,5 +389,38 @@ func (s *server) failOver(ctx context.Context, site string, v failover.Verdict, 
 		return
 	}
 	s.alert(ctx, site, v, "Automatic failover begins:\n\n"+plan.String())
-	s.p.finished(ctx, plan)(failover.Run(ctx, c, plan)) // its event and message say how it ended
+	s.goOn(ctx, plan.ID)(s.p.finished(ctx, plan)(failover.Run(ctx, c, plan))) // its event and message say how it ended
+}
+
+// resume goes on with an automatic failover that a process began and did not
+// live to end. A run that a person approved, or that needs one now, is left to
+// people.
+func (s *server) resume(ctx context.Context) {
+	lease, _, _, err := s.p.inCharge(ctx)
+	if err != nil || lease.Run == "" || s.p.config.Failover.mode() != failover.Automatic {
+		return
+	}
+	control, err := s.p.LeaseStore(ctx)
+	if err != nil {
+		return
+	}
+	r, err := failover.Load(ctx, control, lease.Run)
+	if err != nil || r.Outcome.Final() || r.Needs != "" || r.Plan.Kind != failover.Failover || r.Approval != nil {
+		return
+	}
+	s.goOn(ctx, lease.Run)(s.p.Resume(ctx, lease.Run))
+}
+
+// goOn resumes a run of this process for as long as it was only interrupted.
+// Who was deposed finds the run over, or left behind once more.
+func (s *server) goOn(ctx context.Context, id string) func(failover.Result, error) {
+	return func(r failover.Result, _ error) {
+		open := r.Outcome == failover.Interrupted || r.Outcome == failover.Deposed
+		for open && sleep(ctx, retryServe) {
+			var err error
+			r, err = s.p.Resume(ctx, id) // its event and message say how it ended
+			open = r.Outcome == failover.Interrupted || r.Outcome == failover.Deposed ||
+				r.Outcome == "" && err != nil // the witness is still away
+		}
+	}
 }

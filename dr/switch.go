@@ -283,7 +283,7 @@ func (p *Planner) finished(ctx context.Context, plan failover.Plan) func(failove
 	return func(r failover.Result, err error) (failover.Result, error) {
 		text := fmt.Sprintf("%s of %s: %s", plan.Kind, p.config.Name, or(string(r.Outcome), "did not begin"))
 		p.event(Event{Kind: EventFailover, Text: text, Took: r.Times.Total, Err: err})
-		if err != nil && ctx.Err() == nil && r.Outcome != "" {
+		if err != nil && ctx.Err() == nil && r.Outcome != "" && !errors.Is(err, failover.ErrFinal) {
 			p.tell(ctx, notify.Message{Title: text, Text: or(r.Needs, oneLine(err)), Severity: notify.Critical, Key: plan.ID})
 		}
 		return r, err
