@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -44,23 +43,11 @@ type Problem struct {
 // An error says that checking itself was not possible; what is wrong with the
 // repository is in the report.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
-	for tries := 1; ; tries++ {
-		c, err := r.check(ctx, o)
-		if err != nil {
-			return CheckReport{}, fmt.Errorf("check: %w", err)
-		}
-		if !c.vanished.Load() || tries == 5 {
-			return c.report, nil
-		}
-	}
-}
-
-func (r *Repository) check(ctx context.Context, o CheckOptions) (*checker, error) {
 	fresh := newRepository(r.c, r.keys)
-	c := &checker{r: fresh, o: o, problems: map[string]*Problem{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID][]string{}}
-	for _, step := range []func(context.Context) error{c.format, c.sessions, c.indexes, c.packs, c.content, c.points} {
+	c := &checker{r: fresh, o: o, problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID][]string{}}
+	for _, step := range []func(context.Context) error{c.format, c.sessions, c.indexes, c.packs, c.content, c.points, c.confirm} {
 		if err := step(ctx); err != nil {
-			return nil, err
+			return CheckReport{}, fmt.Errorf("check: %w", err)
 		}
 	}
 	for _, p := range c.problems {
@@ -68,7 +55,7 @@ func (r *Repository) check(ctx context.Context, o CheckOptions) (*checker, error
 		c.report.Problems = append(c.report.Problems, *p)
 	}
 	slices.SortFunc(c.report.Problems, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
-	return c, nil
+	return c.report, nil
 }
 
 type checker struct {
@@ -80,7 +67,7 @@ type checker struct {
 	infos     []provider.Info // packs in the store
 	stored    map[string]bool
 	doomed    map[[32]byte]bool // packs that a prune is about to delete
-	vanished  atomic.Bool       // a pack was there and is gone: a prune is running
+	missing   map[string]bool   // problems that something is not there
 	badPacks  map[uint32]bool
 	badChunks map[place]bool
 	pages     map[chunkID][]string // pages that were walked, with the keys of the problems below them
@@ -100,13 +87,6 @@ func (c *checker) problem(key, text string) *Problem {
 		c.problems[key] = p
 	}
 	return p
-}
-
-// note remembers that something has vanished.
-func (c *checker) note(err error) {
-	if errors.Is(err, provider.ErrNotFound) {
-		c.vanished.Store(true)
-	}
 }
 
 func sumOf(packKey string) [32]byte {
@@ -195,8 +175,7 @@ func (c *checker) packs(ctx context.Context) error {
 		} // a missing one is a problem if a point needs it
 	}
 	_, err = c.r.unindexed(ctx, func(info provider.Info, err error) {
-		if !c.doomed[sumOf(info.Key)] {
-			c.note(err)
+		if !errors.Is(err, provider.ErrNotFound) && !c.doomed[sumOf(info.Key)] {
 			c.problem(info.Key, err.Error())
 		}
 	})
@@ -247,8 +226,13 @@ func (c *checker) pack(ctx context.Context, info provider.Info, buf []byte, ids 
 	}
 	b := buf[:info.Size]
 	if err := readFull(ctx, c.r.c.Store, info.Key, 0, b); isDamage(err) {
-		c.note(err)
-		c.problem(info.Key, err.Error())
+		if errors.Is(err, provider.ErrNotFound) { // a missing one is a problem if a point needs it
+			c.mu.Lock()
+			delete(c.stored, info.Key)
+			c.mu.Unlock()
+		} else {
+			c.problem(info.Key, err.Error())
+		}
 		if n, ok := c.r.index.packBySum(sum); ok {
 			c.mu.Lock()
 			c.badPacks[n] = true
@@ -325,7 +309,9 @@ func (c *checker) points(ctx context.Context) error {
 		}
 		for _, p := range m.packs {
 			if n, ok := c.r.index.packBySum(p.sum); ok && c.r.index.pack(n).object == "" && !c.doomed[p.sum] {
-				c.problem(packKey(p.kind, p.sum), "is in no index").Repairable = true
+				key := packKey(p.kind, p.sum)
+				c.problem(key, "is in no index").Repairable = true
+				c.missing[key] = true
 			}
 		}
 		v := c.r.newView(m)
@@ -342,6 +328,7 @@ func (c *checker) points(ctx context.Context) error {
 			text := "is damaged"
 			if _, _, pack := parsePackKey(k); pack && !c.stored[k] {
 				text = "is missing"
+				c.missing[k] = true
 			}
 			p := c.problem(k, text)
 			p.Points = append(p.Points, m.point.ID)
@@ -363,12 +350,14 @@ func (c *checker) blame(m manifest, keys []string) []string {
 	for _, p := range m.packs {
 		if k := packKey(p.kind, p.sum); !c.stored[k] || c.problems[k] != nil {
 			c.problem(k, "is missing")
+			c.missing[k] = c.missing[k] || !c.stored[k]
 			keys = append(keys, k)
 			known = true
 		}
 	}
 	if !known {
 		k := pointKey(m.point.ID)
+		c.missing[k] = true
 		c.problem(k, "needs chunks that are in no pack")
 		keys = append(keys, k)
 	}
@@ -432,7 +421,6 @@ func (c *checker) because(ctx context.Context, id chunkID, err error) ([]string,
 	if ctx.Err() != nil || !isDamage(err) {
 		return nil, err
 	}
-	c.note(err)
 	places := c.r.index.find(id)
 	if len(places) == 0 {
 		return []string{""}, nil
@@ -441,6 +429,7 @@ func (c *checker) because(ctx context.Context, id chunkID, err error) ([]string,
 	for _, e := range places {
 		k := c.r.index.pack(e.pack).key()
 		c.problem(k, err.Error())
+		c.missing[k] = c.missing[k] || errors.Is(err, provider.ErrNotFound)
 		keys = append(keys, k)
 	}
 	return keys, nil

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -136,7 +135,6 @@ type pruner struct {
 	now    time.Time // by the store's clock, once it was needed
 
 	sizes map[[32]byte]int64 // packs in the store when it was last listed
-	mu    sync.Mutex
 }
 
 func (p *pruner) run(ctx context.Context) error {

@@ -49,8 +49,8 @@ func (p *pruner) census(doomed map[[32]byte]bool) *census {
 // eachLive calls visit once for every live chunk, with all its places.
 func (p *pruner) eachLive(segments [][]indexEntry, visit func(places []indexEntry)) {
 	for _, s := range segments {
-		for i, e := range s {
-			if i > 0 && s[i-1].id == e.id || !p.live.has(e.id) {
+		for _, e := range s {
+			if !p.live.has(e.id) {
 				continue
 			}
 			if places := p.r.index.find(e.id); len(places) > 0 && places[0] == e {
@@ -338,18 +338,24 @@ func (p *pruner) judge(plan []packSum, doomed map[[32]byte]bool) (dead []packSum
 	}
 	spare := map[[32]byte]bool{}
 	p.eachLive(p.r.index.snapshot(), func(places []indexEntry) {
-		var in []indexEntry // copies within the plan
+		var ours []indexEntry // copies in packs that only this plan can remove
 		for _, e := range places {
 			switch {
 			case !c.good[e.pack]:
 			case !inPlan[e.pack] || spare[c.packs[e.pack].sum]:
 				return // safe elsewhere
 			default:
-				in = append(in, e)
+				ours = append(ours, e)
 			}
 		}
-		if e, ok := c.best(in); ok {
+		if e, ok := c.best(ours); ok {
 			spare[c.packs[e.pack].sum] = true
+			return
+		}
+		for _, e := range places { // another prune has to find all of them here, too
+			if inPlan[e.pack] {
+				spare[c.packs[e.pack].sum] = true
+			}
 		}
 	})
 	for _, s := range plan {

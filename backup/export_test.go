@@ -1,0 +1,46 @@
+package backup
+
+import (
+	"context"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// ChunksOf returns every chunk that a point needs.
+func ChunksOf(ctx context.Context, r *Repository, id PointID) ([][32]byte, error) {
+	m, err := r.manifest(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	var out [][32]byte
+	err = r.newView(m).walk(ctx, func(x ref) error {
+		out = append(out, x.id)
+		return nil
+	})
+	return out, err
+}
+
+// ChunksIn returns every chunk in a pack.
+func ChunksIn(ctx context.Context, r *Repository, pack provider.Info) ([][32]byte, error) {
+	rec, err := r.readPack(ctx, pack)
+	if err != nil {
+		return nil, err
+	}
+	var out [][32]byte
+	for _, e := range rec.entries {
+		out = append(out, e.id)
+	}
+	return out, nil
+}
+
+// Fresh returns a repository that has read nothing yet.
+func Fresh(r *Repository, c Config) *Repository {
+	c, err := c.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	return newRepository(c, r.keys)
+}
