@@ -41,10 +41,13 @@ const (
 )
 
 // An identifier computes chunk ids. It is not safe for concurrent use.
-type identifier struct{ data, meta hash.Hash }
+type identifier struct {
+	data, meta hash.Hash
+	scratch    []byte // of openFrame
+}
 
 func (k *keys) newIdentifier() *identifier {
-	return &identifier{hmac.New(sha256.New, k.dataID), hmac.New(sha256.New, k.metaID)}
+	return &identifier{data: hmac.New(sha256.New, k.dataID), meta: hmac.New(sha256.New, k.metaID)}
 }
 
 func (i *identifier) id(kind string, plain []byte) (id chunkID) {
@@ -102,9 +105,19 @@ func openFrame(a cipher.AEAD, d *zstd.Decoder, ids *identifier, kind string, r r
 	if r.plain > maxData {
 		return nil, fmt.Errorf("%w: chunk %s of %d bytes", ErrDamaged, r.id, r.plain)
 	}
-	b, err := a.Open(nil, nil, frame, r.id[:])
+	// What is shorter than the chunk has to be decompressed, so it is not
+	// what is returned: if it says otherwise, its length is wrong.
+	var into []byte
+	compressed := len(frame) < int(r.plain)+frameOverhead
+	if compressed {
+		into = ids.scratch[:0]
+	}
+	b, err := a.Open(into, nil, frame, r.id[:])
 	if err != nil || len(b) == 0 {
 		return nil, fmt.Errorf("%w: chunk %s %w", ErrDamaged, r.id, errSealed)
+	}
+	if compressed {
+		ids.scratch = b[:0]
 	}
 	plain := b[1:]
 	switch b[0] {
