@@ -280,3 +280,24 @@ func TestRunCrash(t *testing.T) {
 		}
 	}
 }
+
+// A process without its key must not look like one that has nothing to do.
+func TestBlocked(t *testing.T) {
+	f := newFixture(t)
+	f.catchUp(t, f.planner(t))
+	f.config.Recipients = slices.Clone(f.config.Recipients)
+	for i := range f.config.Recipients {
+		f.config.Recipients[i].Identity = "file:/nowhere/holdfast.key"
+	}
+	p := f.planner(t)
+	plan, err := p.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Blocked) == 0 || !strings.Contains(plan.String(), "BLOCKED: the repository at primary cannot be read") {
+		t.Errorf("planned as if nothing were wrong:\n%v", plan)
+	}
+	if _, err := p.Run(t.Context(), plan); !errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "/nowhere/holdfast.key") {
+		t.Errorf("run: %v", err)
+	}
+}

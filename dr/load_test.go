@@ -109,7 +109,7 @@ func TestSecret(t *testing.T) {
 }
 
 func FuzzParseConfig(f *testing.F) {
-	for _, name := range []string{"classic.yaml", "sample.yaml"} {
+	for _, name := range []string{"classic.yaml", "sample.yaml", "local.yaml"} {
 		b, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			f.Fatal(err)

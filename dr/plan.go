@@ -20,6 +20,7 @@ type Plan struct {
 	World string `json:"world"`
 
 	Actions    []Action    `json:"actions"`              // in the order they run
+	Blocked    []string    `json:"blocked,omitempty"`    // why something that may be due is not among Actions; Run fails if there is anything here
 	Forecasts  []Forecast  `json:"forecasts"`            // one for each workload
 	Violations []Violation `json:"violations,omitempty"` // objectives that are or will be missed
 	Readiness  Readiness   `json:"readiness"`

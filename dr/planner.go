@@ -17,6 +17,9 @@ import (
 // ErrStale: the world is not the one the plan was made from. Plan again.
 var ErrStale = errors.New("the plan is stale")
 
+// ErrBlocked: something may be due that cannot be done now. The text says why.
+var ErrBlocked = errors.New("blocked")
+
 // A Planner runs one configuration. It is safe for concurrent use. One
 // workload is backed up at most once at a time, and one replication runs at a
 // time; who comes second waits.

@@ -51,7 +51,8 @@ func (p *Planner) plan(w *world) *Plan {
 			problems = append(problems, trouble...)
 			out.Actions = append(out.Actions, p.planDrills(w)...)
 		}
-		out.Readiness.Problems = problems
+		out.Blocked = problems
+		out.Readiness.Problems = slices.Clone(problems)
 	}
 	out.Forecasts = p.forecasts(w)
 	out.Violations = p.violations(w, out.Forecasts)

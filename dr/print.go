@@ -13,8 +13,11 @@ func (p *Plan) String() string {
 	fmt.Fprintf(&b, "plan for %s at %s\n", p.Config, p.Time.UTC().Format(time.RFC3339))
 	fmt.Fprintf(&b, "in charge: %s\n", or(p.Active, "no site (a failover is between fence and pivot)"))
 	b.WriteString("\ndue\n")
-	if len(p.Actions) == 0 {
+	if len(p.Actions) == 0 && len(p.Blocked) == 0 {
 		b.WriteString("  nothing\n")
+	}
+	for _, why := range p.Blocked {
+		fmt.Fprintf(&b, "  BLOCKED: %s\n", why)
 	}
 	for i, a := range p.Actions {
 		fmt.Fprintf(&b, "%3d %s\n", i+1, a)

@@ -11,7 +11,8 @@ import (
 // is another one or the world has changed since: points came or went, a drill
 // passed, another site is in charge. An action that fails does not keep those
 // after it from being tried, except that nothing is forgotten after a failed
-// replication. The Outcome is valid with an error too, which joins those of
+// replication. Where the plan names what was in its way ([Plan.Blocked]), Run
+// does what it can and returns [ErrBlocked]. The Outcome is valid with an error too, which joins those of
 // the actions.
 func (p *Planner) Run(ctx context.Context, plan *Plan) (*Outcome, error) {
 	out := &Outcome{Began: time.Now().UTC()}
@@ -25,6 +26,9 @@ func (p *Planner) Run(ctx context.Context, plan *Plan) (*Outcome, error) {
 		return out, fmt.Errorf("run plan: %w", err)
 	}
 	var errs []error
+	for _, why := range plan.Blocked {
+		errs = append(errs, fmt.Errorf("%w: %s", ErrBlocked, why))
+	}
 	replicated := true
 	for _, a := range plan.Actions {
 		r := ActionResult{Action: a}

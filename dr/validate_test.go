@@ -60,8 +60,10 @@ func TestClassicSampleContradictsItself(t *testing.T) {
 }
 
 func TestSampleValidates(t *testing.T) {
-	if err := loadFile(t, "sample.yaml").Validate(); err != nil {
-		t.Error(err)
+	for _, name := range []string{"sample.yaml", "local.yaml"} {
+		if err := loadFile(t, name).Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
