@@ -235,7 +235,7 @@ func TestPruneLocked(t *testing.T) {
 // A prune is killed at every request, before and after the request has its
 // effect. Points stay whole, and the next prune brings it to the same end.
 func TestPruneCrashAtEveryRequest(t *testing.T) {
-	h := newHistory(t, 4, 30, 60_000)
+	h := newHistory(t, 4, 30, 15_000)
 	r := reopenWith(t, h.c)
 	for _, n := range []int{0, 2} {
 		if err := r.Forget(t.Context(), h.ids[n]); err != nil {
@@ -247,7 +247,7 @@ func TestPruneCrashAtEveryRequest(t *testing.T) {
 		h.store = copyStore(t, base)
 		f := providertest.NewFaulty(h.store, script)
 		h.c.Store = f
-		_, err := reopenWith(t, h.c).Prune(t.Context(), backup.PruneOptions{})
+		_, err := reopenWith(t, h.c).Prune(t.Context(), backup.PruneOptions{MinGarbage: 0.05})
 		h.c.Store = h.store
 		return len(f.Calls()), err
 	}
@@ -276,7 +276,7 @@ func TestPruneCrashAtEveryRequest(t *testing.T) {
 		for name, script := range map[string]providertest.Script{"before": providertest.CrashBefore(n), "after": providertest.CrashAfter(n), "lost reply": lost} {
 			run(script)
 			h.whole(t, 1, 3)
-			mustPrune(t, reopenWith(t, h.c), backup.PruneOptions{})
+			mustPrune(t, reopenWith(t, h.c), backup.PruneOptions{MinGarbage: 0.05})
 			h.whole(t, 1, 3)
 			if got := packs(); got > want+1 {
 				t.Errorf("%d packs are left, %d without a crash", got, want)
