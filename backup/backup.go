@@ -30,7 +30,9 @@
 //
 // [Repository.Forget] removes a point; the space of chunks that no point
 // needs any more is freed by [Repository.Prune], which nothing here calls by
-// itself. The store sees the number, sizes and times of objects.
+// itself. Whoever reads the store sees the number, sizes and times of objects,
+// and in their headers [Config].Writer (the host's name, unless set) and whom
+// the key is wrapped to.
 //
 // FORMAT.md beside this file describes every byte that is stored.
 package backup
