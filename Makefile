@@ -35,15 +35,18 @@ fmt:
 
 vet:
 	$(GO) vet ./...
+	cd internal/bench && $(GO) vet ./...
 
 $(BIN)/staticcheck: internal/tools/go.mod internal/tools/go.sum
 	cd internal/tools && $(GO) build -o $@ honnef.co/go/tools/cmd/staticcheck
 
 staticcheck: $(BIN)/staticcheck
 	$(BIN)/staticcheck ./...
+	cd internal/bench && $(BIN)/staticcheck ./...
 
 tidy: ## go.mod and go.sum say exactly what is used
 	$(GO) mod tidy -diff
+	cd internal/bench && $(GO) mod tidy -diff
 	cd internal/tools && $(GO) mod verify >/dev/null
 
 cross: ## the whole tree compiles for macOS and Windows, tests included

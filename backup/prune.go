@@ -107,6 +107,10 @@ func (o PruneOptions) withDefaults() (PruneOptions, error) {
 // has ended; so run it regularly. Objects under retention stay and are
 // reported; they are no error.
 //
+// Points must not be copied into the store (package replicate) while it is
+// pruned: a copy is no session, so nothing holds what it has brought and not
+// yet committed. Prune at the site that backs up, or between copies.
+//
 // It needs a credential that can delete. It does nothing, with an error
 // wrapping [ErrDamaged], if it cannot read what some point needs: Check says
 // what is wrong. The number of requests grows with what is freed and with

@@ -157,6 +157,10 @@ func (p *pruner) locked(ctx context.Context, i packInfo) (bool, error) {
 	if errors.Is(err, provider.ErrNotFound) {
 		return true, nil // another prune was faster
 	}
+	if errors.Is(err, provider.ErrCorrupt) { // its retention may be what cannot be read
+		p.report.Locked = append(p.report.Locked, LockedPack{Key: i.key(), Size: i.size})
+		return true, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("stat %s: %w", i.key(), err)
 	}
