@@ -26,6 +26,7 @@ race: ## all tests with the race detector
 LONG := ./examples/quickstart ./provider/... ./retention ./dr
 long: ## the long form of the tests that have to be run in full
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m $(LONG)
+	cd internal/bench && $(GO) test ./...
 
 soak: ## the long form of all tests, an hour and more: every bit flipped, 130,000 simulated failovers
 	HOLDFAST_LONG=1 $(GO) test -timeout 3h ./...
