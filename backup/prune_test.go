@@ -232,6 +232,30 @@ func TestPruneLocked(t *testing.T) {
 	})
 }
 
+// Of a pack whose retention cannot be read nobody knows that it may go. It
+// stays, is reported, and keeps nothing else from being pruned.
+func TestPruneUnreadableRetention(t *testing.T) {
+	h := newHistory(t, 1, 10, 100_000)
+	if err := reopenWith(t, h.c).Forget(t.Context(), h.ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	var damaged string
+	h.c.Store = providertest.NewFaulty(h.store, func(c providertest.Call) providertest.Fault {
+		if c.Op != "stat" || !strings.HasPrefix(c.Key, "data/") || damaged != "" && c.Key != damaged {
+			return providertest.Fault{}
+		}
+		damaged = c.Key
+		return providertest.Fault{Before: &provider.Error{Op: "stat", Provider: "test", Key: c.Key, Err: provider.ErrCorrupt}}
+	})
+	rep := mustPrune(t, reopenWith(t, h.c), backup.PruneOptions{})
+	if len(rep.Locked) != 1 || rep.Locked[0].Key != damaged || !rep.Locked[0].Until.IsZero() || rep.Deleted.Packs == 0 {
+		t.Errorf("%q is unreadable: %+v", damaged, rep)
+	}
+	if _, err := h.store.Stat(t.Context(), damaged); err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+}
+
 // A prune is killed at every request, before and after the request has its
 // effect. Points stay whole, and the next prune brings it to the same end.
 func TestPruneCrashAtEveryRequest(t *testing.T) {

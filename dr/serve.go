@@ -199,7 +199,9 @@ const alertAfter = 3
 func (s *server) replication(ctx context.Context) {
 	failures := 0
 	for {
-		// Without knowing who is in charge nothing is replicated: see read.
+		// An error that comes with a site means that the lease cannot be
+		// read now: what was seen last holds, for a copy only adds. Without
+		// a site nothing is replicated: see inCharge.
 		if _, active, between, _ := s.p.inCharge(ctx); !between && active != "" {
 			if _, err := s.p.replicate(ctx, active); err != nil {
 				failures++
