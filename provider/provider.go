@@ -1,6 +1,7 @@
 // Package provider says what disaster recovery asks of a cloud: a place for
-// objects ([BlobStore]), snapshots of volumes ([Snapshotter]) and names that
-// clients follow ([DNSProvider]), with the values and errors they share.
+// objects ([BlobStore]), snapshots of volumes ([Snapshotter]), names that
+// clients follow ([DNSProvider]) and keys that wrap keys ([KeyWrapper],
+// [KeyUnwrapper]), with the values and errors they share.
 //
 // The package holds contracts and functions that work on any implementation
 // of them; implementations live in its children (provider/local and, one
