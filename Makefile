@@ -3,12 +3,12 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test setup check unit race long soak fmt vet staticcheck tidy cross fuzz bench-backup clean
+.PHONY: help test test-fips setup check unit race long soak fmt vet staticcheck tidy cross fuzz bench-backup clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: setup check race long ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, long tests
+test: setup check race test-fips long ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests
 
 setup: ## install what the tests need, where that is possible
 	@.ci/setup
@@ -20,6 +20,20 @@ unit: ## the tests without the race detector, for a quick look
 
 race: ## all tests with the race detector
 	$(GO) test -race -timeout 30m ./...
+
+# Where Go allows approved algorithms only. Of backup these are the tests that
+# are written for it, named TestFIPS...: most others use keys of age, which is
+# refused here. Of the others all tests run. A package in which
+# the pattern selects nothing fails.
+FIPS_NAMED := ./backup
+FIPS_WHOLE := ./provider ./provider/providertest ./retention
+test-fips: ## the tests under GODEBUG=fips140=only
+	@set -e; for p in $(FIPS_NAMED); do \
+	  n=$$($(GO) test -list '^TestFIPS' $$p | grep -c '^TestFIPS' || true); \
+	  if [ "$$n" -eq 0 ]; then echo "$$p: no test is called TestFIPS..."; exit 1; fi; \
+	  ran=$$(GODEBUG=fips140=only $(GO) test -count=1 -v -run '^TestFIPS' $$p | tee /dev/stderr | grep -c '^--- PASS: TestFIPS' || true); \
+	  if [ "$$ran" -ne "$$n" ]; then echo "$$p: $$ran of $$n tests passed under fips140=only"; exit 1; fi; done
+	GODEBUG=fips140=only $(GO) test -count=1 $(FIPS_WHOLE)
 
 # Those whose long form shows what the short one only samples: every crash
 # point of the quickstart, a million keys, every clause on every broken store.

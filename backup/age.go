@@ -18,8 +18,8 @@ const ageStanza = "age"
 // AgeRecipients returns recipients for age keys: X25519, the post-quantum
 // hybrid, SSH keys, plugins, passphrases. Each is wrapped to separately, so
 // kinds that age refuses to mix within one file may stand side by side. Age
-// uses ChaCha20-Poly1305; where only FIPS-approved algorithms are allowed,
-// use a key management service instead.
+// uses ChaCha20-Poly1305; where only approved algorithms are allowed, see
+// [ApprovedOnly], they are refused, and [KMSRecipients] take their place.
 func AgeRecipients(rs ...age.Recipient) []Recipient {
 	out := make([]Recipient, len(rs))
 	for i, r := range rs {
@@ -40,6 +40,9 @@ func AgeIdentities(ids ...age.Identity) []Identity {
 type ageRecipient struct{ r age.Recipient }
 
 func (r ageRecipient) Wrap(_ context.Context, secret []byte) (Stanza, error) {
+	if err := refuseAge("wrap"); err != nil {
+		return Stanza{}, err
+	}
 	var buf bytes.Buffer
 	w, err := age.Encrypt(&buf, r.r)
 	if err != nil {
@@ -76,6 +79,9 @@ type ageIdentity struct{ id age.Identity }
 func (i ageIdentity) Unwrap(_ context.Context, s Stanza) ([]byte, error) {
 	if s.Type != ageStanza {
 		return nil, ErrNoIdentity
+	}
+	if err := refuseAge("unwrap"); err != nil {
+		return nil, err
 	}
 	r, err := age.Decrypt(bytes.NewReader(s.Body), i.id)
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {

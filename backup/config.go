@@ -20,6 +20,9 @@ type Config struct {
 	Writer  string       // recorded in what this process writes, [a-zA-Z0-9._-], at most 64; default: the host's name
 	Logger  *slog.Logger // default: discards
 
+	// Algorithms is the policy on algorithms; Init records it.
+	Algorithms Algorithms
+
 	// Workers compress and encrypt; default runtime.GOMAXPROCS(0).
 	Workers int
 	// Uploads is how many packs are uploaded at once; default 2.
@@ -43,6 +46,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if !writerPattern.MatchString(c.Writer) {
 		errs = append(errs, fmt.Errorf("field Writer: %.80q: want 1 to 64 of [a-zA-Z0-9._-]", c.Writer))
+	}
+	if err := c.checkPolicy(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

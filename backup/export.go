@@ -59,6 +59,11 @@ func (r *Repository) Export(ctx context.Context, id PointID, t Target, w io.Writ
 	if err := o.valid(); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
+	if len(o.Recipients) > 0 {
+		if err := r.refuseExport(); err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
+	}
 	v, err := r.View(ctx, id)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)

@@ -29,7 +29,7 @@ func (plainKey) Unwrap(_ context.Context, s Stanza) ([]byte, error) {
 func testKeys(t testing.TB) (*keys, []byte) {
 	t.Helper()
 	ring := Keyring{Recipients: []Recipient{plainKey{}}, Identities: []Identity{plainKey{}}}
-	b, err := newFormat(time.Unix(0, 0), func(root []byte) ([]Stanza, error) { return ring.wrap(t.Context(), root) })
+	b, err := newFormat(time.Unix(0, 0), AnyAlgorithm, func(root []byte) ([]Stanza, error) { return ring.wrap(t.Context(), root) })
 	if err != nil {
 		t.Fatal(err)
 	}

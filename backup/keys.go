@@ -45,6 +45,7 @@ type format struct {
 	Created time.Time   `json:"created"`
 	Cut     cutSettings `json:"cut"`
 	Suite   string      `json:"suite"`
+	Policy  Algorithms  `json:"policy,omitempty"`
 	Public  []byte      `json:"public"`  // the key that sessions encapsulate to
 	Stanzas []Stanza    `json:"stanzas"` // the root, wrapped
 }
@@ -99,7 +100,7 @@ func keysFromRoot(root []byte) (*keys, error) {
 
 // newFormat makes a new root and returns its format object. wrap wraps the
 // root to the recipients.
-func newFormat(now time.Time, wrap func(root []byte) ([]Stanza, error)) ([]byte, error) {
+func newFormat(now time.Time, policy Algorithms, wrap func(root []byte) ([]Stanza, error)) ([]byte, error) {
 	root := make([]byte, 32)
 	rand.Read(root)
 	defer clear(root)
@@ -116,7 +117,7 @@ func newFormat(now time.Time, wrap func(root []byte) ([]Stanza, error)) ([]byte,
 	line, err := json.Marshal(format{
 		Format: "holdfast repository", Version: formatVersion,
 		ID: hex.EncodeToString(id), Created: now.UTC().Truncate(time.Second),
-		Cut: defaultCut, Suite: suite, Public: k.private.PublicKey().Bytes(), Stanzas: stanzas,
+		Cut: defaultCut, Suite: suite, Policy: policy, Public: k.private.PublicKey().Bytes(), Stanzas: stanzas,
 	})
 	if err != nil {
 		return nil, err
@@ -145,6 +146,9 @@ func decodeFormat(b []byte) (f format, line []byte, mac string, err error) {
 	}
 	if f.Version != formatVersion || f.Suite != suite || f.Cut.Algorithm != defaultCut.Algorithm {
 		return f, nil, "", fmt.Errorf("%w: version %d, suite %.60q, cut %.60q", ErrFormat, f.Version, f.Suite, f.Cut.Algorithm)
+	}
+	if err := f.Policy.valid(); err != nil {
+		return f, nil, "", fmt.Errorf("%w: policy %w", ErrFormat, err)
 	}
 	if len(f.Stanzas) == 0 || len(f.Stanzas) > maxStanzas {
 		return f, nil, "", fmt.Errorf("format object: %w: %d stanzas", ErrDamaged, len(f.Stanzas))

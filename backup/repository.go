@@ -48,7 +48,10 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 	if len(c.Keyring.Identities) == 0 {
 		return nil, fmt.Errorf("init repository: %w: keyring: Identities is empty", ErrNoIdentity)
 	}
-	b, err := newFormat(time.Now(), func(root []byte) ([]Stanza, error) { return c.Keyring.wrap(ctx, root) })
+	if _, ok := c.restricted(); ok {
+		c.Algorithms = ApprovedOnly // also where Go enforces it
+	}
+	b, err := newFormat(time.Now(), c.Algorithms, func(root []byte) ([]Stanza, error) { return c.Keyring.wrap(ctx, root) })
 	if err != nil {
 		return nil, fmt.Errorf("init repository: %w", err)
 	}
@@ -84,6 +87,9 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 		return nil, err
 	}
 	k, err := openKeys(ctx, c)
+	if err == nil {
+		c, err = c.obey(k.format)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
@@ -119,7 +125,7 @@ func openKeys(ctx context.Context, c Config) (*keys, error) {
 		c.Logger.Warn("format object is lost or damaged; using the copy in another object", "error", err)
 		return k, nil
 	case !lost:
-		return nil, err
+		return nil, c.explain(b, err)
 	case errors.Is(copyErr, provider.ErrNotFound):
 		return nil, ErrNoRepository
 	}
