@@ -27,8 +27,8 @@ type Version string
 // Keys are non-empty valid UTF-8 of at most 1,024 bytes; Put refuses any
 // other with [ErrInvalidKey]. A store takes every such key or refuses it with
 // ErrInvalidKey before anything is written; it always takes keys of the form
-// [a-z0-9._/-] with no empty, "." or ".." segment of which none is another's
-// path prefix ("a" beside "a/b"). Nothing is ever found under a key that Put
+// [a-z0-9._/-] with no empty, "." or ".." segment and none of more than 255
+// bytes, of which none is another's path prefix ("a" beside "a/b"). Nothing is ever found under a key that Put
 // refuses.
 //
 // A store is safe for concurrent use by goroutines and by processes, and
@@ -68,7 +68,9 @@ type BlobStore interface {
 
 	// Delete removes an object. A key that is not there is no error, whatever
 	// o.Version: a delete can be repeated. [ErrConflict] if o.Version is not
-	// the present one, [ErrLocked] under retention.
+	// the present one, [ErrLocked] under retention. A store that cannot
+	// compare and delete in one step declines every o.Version with
+	// errors.ErrUnsupported, and deletes nothing.
 	Delete(ctx context.Context, key string, o DeleteOptions) error
 
 	// List yields the objects whose key begins with prefix (any string, not
@@ -111,8 +113,8 @@ type PutOptions struct {
 	Retain Retention
 
 	// Meta is kept with the object. Keys are lower-case [a-z0-9-]; values
-	// are printable ASCII and neither begin nor end with a space; 2 KiB in
-	// all. A store refuses what it cannot keep as given.
+	// are printable ASCII and neither begin nor end with a space; 32 pairs
+	// and 1 KiB in all. A store refuses what it cannot keep as given.
 	Meta map[string]string
 }
 

@@ -11,12 +11,29 @@ import (
 // Sub returns the part of a store whose keys begin with prefix, as a store of
 // its own with keys that lack it: several users can then share one bucket.
 // A prefix usually ends in a slash; keys may be shorter by as much as it is
-// long. It offers no Unwrap, because the powers of
-// the wrapped store take other keys; it is a [Locker] if that is one.
+// long. It offers no Unwrap, because the powers of the wrapped store take
+// other keys; it is a [Locker] and a [Versioner] if that is one.
 func Sub(s BlobStore, prefix string) BlobStore {
 	p := prefixed{s, prefix}
-	if l, ok := As[Locker](s); ok {
-		return prefixedLocker{p, l}
+	l, locks := As[Locker](s)
+	v, versions := As[Versioner](s)
+	switch {
+	case locks && versions:
+		return struct {
+			prefixed
+			prefixedLocker
+			prefixedVersioner
+		}{p, prefixedLocker{p, l}, prefixedVersioner{p, v}}
+	case locks:
+		return struct {
+			prefixed
+			prefixedLocker
+		}{p, prefixedLocker{p, l}}
+	case versions:
+		return struct {
+			prefixed
+			prefixedVersioner
+		}{p, prefixedVersioner{p, v}}
 	}
 	return p
 }
@@ -27,15 +44,31 @@ type prefixed struct {
 }
 
 type prefixedLocker struct {
-	prefixed
+	p      prefixed
 	locker Locker
+}
+
+type prefixedVersioner struct {
+	p         prefixed
+	versioner Versioner
 }
 
 func (p prefixedLocker) Lock(ctx context.Context, key string, r Retention) error {
 	if key == "" {
 		return errNoKey("lock")
 	}
-	return p.short(p.locker.Lock(ctx, p.prefix+key, r))
+	return p.p.short(p.locker.Lock(ctx, p.p.prefix+key, r))
+}
+
+func (p prefixedVersioner) Versions(ctx context.Context, prefix string, o ListOptions) iter.Seq2[VersionInfo, error] {
+	return func(yield func(VersionInfo, error) bool) {
+		for v, err := range p.versioner.Versions(ctx, p.p.prefix+prefix, p.p.long(o)) {
+			v.Info = p.p.strip(v.Info)
+			if !yield(v, p.p.short(err)) {
+				return
+			}
+		}
+	}
 }
 
 func (p prefixed) Get(ctx context.Context, key string, o GetOptions) (io.ReadCloser, Info, error) {
@@ -70,18 +103,23 @@ func (p prefixed) Delete(ctx context.Context, key string, o DeleteOptions) error
 }
 
 func (p prefixed) List(ctx context.Context, prefix string, o ListOptions) iter.Seq2[Info, error] {
-	// A StartAfter below the prefix starts at its beginning, which is what
-	// the joined key does, too: every key of the listing has the prefix.
-	if o.StartAfter != "" {
-		o.StartAfter = p.prefix + o.StartAfter
-	}
 	return func(yield func(Info, error) bool) {
-		for info, err := range p.store.List(ctx, p.prefix+prefix, o) {
+		for info, err := range p.store.List(ctx, p.prefix+prefix, p.long(o)) {
 			if !yield(p.strip(info), p.short(err)) {
 				return
 			}
 		}
 	}
+}
+
+// long gives a listing the keys of the wrapped store. A StartAfter below the
+// prefix starts at its beginning, which is what the joined key does, too:
+// every key of the listing has the prefix.
+func (p prefixed) long(o ListOptions) ListOptions {
+	if o.StartAfter != "" {
+		o.StartAfter = p.prefix + o.StartAfter
+	}
+	return o
 }
 
 // errNoKey: the wrapped store would not find the key empty.

@@ -13,7 +13,8 @@
 // that decides whether a lease can live in a store.
 //
 // For tests of code that uses a store there are [Memory], which keeps the
-// contract, and [Faulty], which fails calls in front of any store.
+// contract, [Bucket], which keeps versions and locks them and has credentials
+// that may do little, and [Faulty], which fails calls in front of any store.
 //
 // A store that passes has been seen to behave; durability (that an
 // acknowledged object survives a power failure) cannot be seen from outside
@@ -144,7 +145,7 @@ func newCheck(store provider.BlobStore, o CheckOptions) (*check, error) {
 }
 
 func (c *check) clauses() []clause {
-	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, metaClauses, retainClauses)
+	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, retainClauses)
 	if len(c.only) == 0 {
 		return all
 	}

@@ -16,7 +16,7 @@ var conditionClauses = []clause{
 	sentence("put-if-absent-race", "Of racing puts with IfAbsent exactly one succeeds, the others are ErrConflict, and the object is the winner's.", putIfAbsentRace),
 	sentence("put-if-match", "Put with IfMatch replaces exactly that version, and is ErrConflict on any other and on a key without an object.", putIfMatch),
 	sentence("put-if-match-race", "Of racing puts with one IfMatch exactly one succeeds, the others are ErrConflict, and the object is the winner's.", putIfMatchRace),
-	sentence("delete-version", "Delete with a Version that is not the present one is ErrConflict, and the object stays.", deleteVersion),
+	sentence("delete-version", "Delete with a Version that is not the present one is ErrConflict, or every Version is declined, and the object stays.", deleteVersion),
 	sentence("delete-version-race", "Of a Delete with a Version and a Put with the same IfMatch at most one succeeds.", deleteVersionRace),
 }
 
@@ -209,6 +209,9 @@ func deleteVersion(ctx context.Context, p *probe) error {
 		return err
 	}
 	err = p.store.Delete(ctx, p.key("x"), provider.DeleteOptions{Version: one.Version})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return p.declinesVersion(ctx, "x", "two", two.Version)
+	}
 	if err := want(err, provider.ErrConflict); err != nil {
 		return fmt.Errorf("delete of the replaced version: %w", err)
 	}
@@ -221,6 +224,19 @@ func deleteVersion(ctx context.Context, p *probe) error {
 	return p.absent(ctx, "x")
 }
 
+// declinesVersion checks that a store that declined to delete another version
+// of an object declines the present one, too. It returns an unsupportedError.
+func (p *probe) declinesVersion(ctx context.Context, name, content string, v provider.Version) error {
+	err := p.second.Delete(ctx, p.key(name), provider.DeleteOptions{Version: v})
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("delete with another version is unsupported, with the present one: %w", want(err, errors.ErrUnsupported))
+	}
+	if err := p.holds(ctx, name, content); err != nil {
+		return fmt.Errorf("after the declined delete: %w", err)
+	}
+	return &unsupportedError{err}
+}
+
 func deleteVersionRace(ctx context.Context, p *probe) error {
 	for round := range rounds {
 		old, err := p.put(ctx, "x", fmt.Sprint("old ", round), provider.PutOptions{})
@@ -230,10 +246,11 @@ func deleteVersionRace(ctx context.Context, p *probe) error {
 		// In even rounds the delete comes while the put reads its body, in odd
 		// rounds the put comes a moment after the delete has begun.
 		line := newStart(2)
+		var young provider.Info
 		var putErr, deleteErr error
 		var wg sync.WaitGroup
 		put := func() {
-			_, putErr = p.store.Put(ctx, p.key("x"), line.body([]byte("new")), provider.PutOptions{IfMatch: old.Version})
+			young, putErr = p.store.Put(ctx, p.key("x"), line.body([]byte("new")), provider.PutOptions{IfMatch: old.Version})
 		}
 		remove := func() {
 			defer line.arrive()
@@ -251,6 +268,8 @@ func deleteVersionRace(ctx context.Context, p *probe) error {
 		}
 		wg.Wait()
 		switch {
+		case errors.Is(deleteErr, errors.ErrUnsupported) && putErr == nil:
+			return p.declinesVersion(ctx, "x", "new", young.Version)
 		case putErr == nil && deleteErr == nil:
 			// Also wrong if the delete came later: it was to spare the new one.
 			return fmt.Errorf("round %d: put with IfMatch and delete with the same Version both succeeded", round)

@@ -11,7 +11,7 @@ import (
 )
 
 var keyClauses = []clause{
-	sentence("keys-plain", "Keys of the form [a-z0-9._/-] of up to 1,024 bytes are always taken.", keysPlain),
+	sentence("keys-plain", "Keys of the form [a-z0-9._/-] of up to 1,024 bytes, 255 in a segment, are always taken.", keysPlain),
 	sentence("keys-refused", "A key that is empty, longer than 1,024 bytes or not UTF-8 is ErrInvalidKey, and nothing is written.", keysRefused),
 	sentence("keys-odd", "Any other key is taken as it is, beside all others, or refused with ErrInvalidKey before anything is written.", keysOdd),
 	sentence("keys-beside", "Keys that differ only by case, or of which one is another's path prefix, do not disturb each other, or are refused.", keysBeside),
@@ -19,8 +19,12 @@ var keyClauses = []clause{
 
 func keysPlain(ctx context.Context, p *probe) error {
 	names := []string{"a", "0", "a-b_c.d/e/0", "x.y", "x-y/..z", "x-y/-", "packs/ab/" + strings.Repeat("ab", 32)}
-	names = append(names, strings.Repeat("k", 1024-len(p.prefix)))
-	names = append(names, strings.Repeat("s/", 40)+strings.Repeat("t", 1024-80-len(p.prefix)))
+	names = append(names, strings.Repeat("n", 255), "n/"+strings.Repeat("n", 255)+"/n")
+	long := strings.Repeat(strings.Repeat("k", 254)+"/", 5)
+	deep := strings.Repeat("d/", 512)
+	for _, s := range []string{long, deep} {
+		names = append(names, s[:1024-len(p.prefix)-1]+"e")
+	}
 	return p.keep(ctx, names, never)
 }
 
@@ -69,7 +73,7 @@ func (p *probe) keep(ctx context.Context, names []string, mayRefuse func(key str
 
 func isPlain(key string) bool {
 	for _, segment := range strings.Split(key, "/") {
-		if segment == "" || segment == "." || segment == ".." ||
+		if segment == "" || segment == "." || segment == ".." || len(segment) > 255 ||
 			strings.Trim(segment, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" {
 			return false
 		}

@@ -190,11 +190,10 @@ func (m *Memory) lock(key string, r provider.Retention) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	obj, exists := m.objects[key]
-	switch old := obj.info.Retain; {
+	switch {
 	case !exists:
 		return provider.ErrNotFound
-	case !inForce(old, time.Now()):
-	case r.Until.Before(old.Until), old.Mode == provider.Compliance && r.Mode != provider.Compliance:
+	case weaker(r, obj.info.Retain, time.Now()):
 		return provider.ErrLocked
 	}
 	obj.info.Retain = r
@@ -223,6 +222,11 @@ func (o object) describe(now time.Time) provider.Info {
 		i.Retain = provider.Retention{}
 	}
 	return i
+}
+
+// weaker reports whether r would take something away from what old protects.
+func weaker(r, old provider.Retention, now time.Time) bool {
+	return inForce(old, now) && (r.Until.Before(old.Until) || old.Mode == provider.Compliance && r.Mode != provider.Compliance)
 }
 
 func inForce(r provider.Retention, now time.Time) bool { return now.Before(r.Until) }

@@ -11,7 +11,7 @@ import (
 )
 
 var metaClauses = []clause{
-	sentence("meta", "Meta is kept with the object as given, up to 2 KiB.", metaKept),
+	sentence("meta", "Meta is kept with the object as given, up to 32 pairs and 1 KiB.", metaKept),
 	sentence("meta-replaced", "The Meta of a replaced object does not live on.", metaReplaced),
 	sentence("meta-refused", "Meta that a store cannot keep as given is refused, and nothing is visible.", metaRefused),
 }
@@ -35,11 +35,16 @@ func (p *probe) hasMeta(ctx context.Context, name string, meta map[string]string
 }
 
 func metaKept(ctx context.Context, p *probe) error {
+	many := map[string]string{}
+	for i := range 32 {
+		many[fmt.Sprintf("key-%02d", i)] = strings.Repeat(string(rune('a'+i%26)), 1024/32-len("key-00"))
+	}
 	for name, meta := range map[string]map[string]string{
 		"plain":  {"point": "2026-11-23t10-00", "a": "b", "0": "1"},
 		"values": {"text": `with inner  spaces, "quotes", =?utf-8?q?x?=, %20, \ and ~`, "url": "https://example.com/?a=b&c=d#e"},
 		"names":  {"x-amz-meta-x": "y", "content-type": "z", "a--b": "c"},
-		"large":  {"large": strings.Repeat("v", 2048-5)},
+		"large":  {"large": strings.Repeat("v", 1024-5)},
+		"many":   many,
 		"none":   nil,
 	} {
 		if _, err := p.put(ctx, name, name, provider.PutOptions{Meta: meta}); err != nil {

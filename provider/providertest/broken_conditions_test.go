@@ -79,4 +79,14 @@ var brokenConditions = []breakage{
 			return b.good.Delete(ctx, key, provider.DeleteOptions{})
 		}
 	}, []string{"blob/delete-version-race"}},
+
+	{"declines a Version only if it is not the present one", func(b *broken) {
+		b.remove = func(ctx context.Context, key string, o provider.DeleteOptions) error {
+			err := b.good.Delete(ctx, key, o)
+			if errors.Is(err, provider.ErrConflict) {
+				err = &provider.Error{Op: "delete", Provider: "broken", Key: key, Err: errors.ErrUnsupported}
+			}
+			return err
+		}
+	}, []string{"blob/delete-version"}},
 }

@@ -2,6 +2,7 @@ package providertest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"os"
@@ -24,6 +25,8 @@ type broken struct {
 	remove func(ctx context.Context, key string, o provider.DeleteOptions) error
 	list   func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error]
 	lock   func(ctx context.Context, key string, r provider.Retention) error
+
+	versions func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] // nil: none
 }
 
 func newBroken() *broken {
@@ -55,6 +58,15 @@ func (b *broken) Lock(ctx context.Context, key string, r provider.Retention) err
 	return b.lock(ctx, key, r)
 }
 
+func (b *broken) Versions(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] {
+	if b.versions == nil {
+		return func(yield func(provider.VersionInfo, error) bool) {
+			yield(provider.VersionInfo{}, &provider.Error{Op: "versions", Provider: "broken", Err: errors.ErrUnsupported})
+		}
+	}
+	return b.versions(ctx, prefix, o)
+}
+
 // A breakage is one thing that a store does wrong, and the clauses it breaks.
 type breakage struct {
 	name  string
@@ -80,7 +92,7 @@ func clauseIDs() []string {
 }
 
 func TestBrokenStores(t *testing.T) {
-	all := slices.Concat(brokenReads, brokenPuts, brokenConditions, brokenLists, brokenLocks)
+	all := slices.Concat(brokenReads, brokenPuts, brokenConditions, brokenLists, brokenVersions, brokenLocks)
 	clauses := clauseIDs()
 	found := map[string]bool{}
 	t.Run("stores", func(t *testing.T) {

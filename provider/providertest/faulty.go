@@ -21,8 +21,8 @@ var (
 // A Call is one request that reached a [Faulty] store.
 type Call struct {
 	N   int    // 1 for the first
-	Op  string // "get", "put", "stat", "delete", "list" or "lock"
-	Key string // of a list, the prefix
+	Op  string // "get", "put", "stat", "delete", "list", "versions" or "lock"
+	Key string // of a list and of versions, the prefix
 	Err error  // what the caller was told; nil while the call is under way
 }
 
@@ -94,8 +94,9 @@ func Seeded(seed uint64, share float64) Script {
 // killed; what is then in the wrapped store is what a successor finds.
 //
 // Faulty is safe for concurrent use. It has no Unwrap: a power it does not
-// know would bypass the script. Its Lock wraps errors.ErrUnsupported if the
-// wrapped store is no [provider.Locker].
+// know would bypass the script. Its Lock and Versions wrap
+// errors.ErrUnsupported if the wrapped store is no [provider.Locker] or
+// [provider.Versioner].
 type Faulty struct {
 	store provider.BlobStore
 
@@ -108,6 +109,7 @@ type Faulty struct {
 var (
 	_ provider.BlobStore = (*Faulty)(nil)
 	_ provider.Locker    = (*Faulty)(nil)
+	_ provider.Versioner = (*Faulty)(nil)
 )
 
 // NewFaulty wraps store. A nil script injects nothing.
@@ -262,17 +264,33 @@ func (f *Faulty) Lock(ctx context.Context, key string, r provider.Retention) err
 
 // List implements [provider.BlobStore]. One iteration is one call.
 func (f *Faulty) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
-	return func(yield func(provider.Info, error) bool) {
+	return listing(ctx, f, "list", prefix, f.store.List(ctx, prefix, o))
+}
+
+// Versions implements [provider.Versioner]. One iteration is one call.
+func (f *Faulty) Versions(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] {
+	v, ok := provider.As[provider.Versioner](f.store)
+	if !ok {
+		return listing(ctx, f, "versions", prefix, func(yield func(provider.VersionInfo, error) bool) {
+			yield(provider.VersionInfo{}, errors.ErrUnsupported)
+		})
+	}
+	return listing(ctx, f, "versions", prefix, v.Versions(ctx, prefix, o))
+}
+
+// listing carries out a call that yields one thing after the other.
+func listing[T any](ctx context.Context, f *Faulty, op, prefix string, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		broken := false // yield said no more, which is no error
-		err := f.call(ctx, "list", prefix, func(fault Fault) error {
-			for info, err := range f.store.List(ctx, prefix, o) {
+		err := f.call(ctx, op, prefix, func(fault Fault) error {
+			for v, err := range seq {
 				if err == nil {
 					err = f.crashed()
 				}
 				if err != nil {
 					return err
 				}
-				if !yield(info, nil) {
+				if !yield(v, nil) {
 					broken = true
 					return nil
 				}
@@ -283,7 +301,8 @@ func (f *Faulty) List(ctx context.Context, prefix string, o provider.ListOptions
 			return fault.After
 		})
 		if err != nil && !broken {
-			yield(provider.Info{}, err)
+			var zero T
+			yield(zero, err)
 		}
 	}
 }
