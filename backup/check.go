@@ -283,7 +283,7 @@ func (c *checker) frames(ctx context.Context, key string, rec packRecord, n uint
 		}
 		err := error(ErrDamaged)
 		if int64(e.off)+int64(e.stored) <= int64(len(b)) {
-			_, err = openFrame(aead, c.r.zstd, ids, rec.kind, e.ref, b[e.off:][:e.stored])
+			_, err = openFrame(aead, c.r.zstd, ids, rec.kind, e.ref, b[e.off:][:e.stored], ids.spare())
 		}
 		if err != nil {
 			c.problem(key, err.Error())

@@ -32,6 +32,7 @@ const (
 	// compression and the chunk.
 	frameOverhead = 1 + sealOverhead
 	maxFrame      = maxData + frameOverhead
+	frameRoom     = 1 + maxData // of what a frame holds
 )
 
 // Compressions, the first byte within a frame.
@@ -44,10 +45,21 @@ const (
 type identifier struct {
 	data, meta hash.Hash
 	scratch    []byte // of openFrame
+	plain      []byte // see spare
+	frame      []byte // of chunkAt
 }
 
 func (k *keys) newIdentifier() *identifier {
 	return &identifier{data: hmac.New(sha256.New, k.dataID), meta: hmac.New(sha256.New, k.metaID)}
+}
+
+// spare returns memory for openFrame of a caller who needs what was opened
+// only until it opens the next.
+func (i *identifier) spare() []byte {
+	if i.plain == nil {
+		i.plain = make([]byte, 0, frameRoom)
+	}
+	return i.plain
 }
 
 func (i *identifier) id(kind string, plain []byte) (id chunkID) {
@@ -99,20 +111,21 @@ func compress(e *zstd.Encoder, in, out []byte) []byte {
 	return out
 }
 
-// openFrame decrypts, decompresses and verifies a chunk. The returned slice
-// is freshly allocated and has exactly plain bytes.
-func openFrame(a cipher.AEAD, d *zstd.Decoder, ids *identifier, kind string, r ref, frame []byte) ([]byte, error) {
+// openFrame decrypts, decompresses and verifies a chunk. What it returns has
+// exactly plain bytes. It is freshly allocated, or lies in the memory of into
+// if that has room for frameRoom bytes.
+func openFrame(a cipher.AEAD, d *zstd.Decoder, ids *identifier, kind string, r ref, frame, into []byte) ([]byte, error) {
 	if r.plain > maxData {
 		return nil, fmt.Errorf("%w: chunk %s of %d bytes", ErrDamaged, r.id, r.plain)
 	}
 	// What is shorter than the chunk has to be decompressed, so it is not
 	// what is returned: if it says otherwise, its length is wrong.
-	var into []byte
+	opened := into[:0]
 	compressed := len(frame) < int(r.plain)+frameOverhead
 	if compressed {
-		into = ids.scratch[:0]
+		opened = ids.scratch[:0]
 	}
-	b, err := a.Open(into, nil, frame, r.id[:])
+	b, err := a.Open(opened, nil, frame, r.id[:])
 	if err != nil || len(b) == 0 {
 		return nil, fmt.Errorf("%w: chunk %s %w", ErrDamaged, r.id, errSealed)
 	}
@@ -123,7 +136,10 @@ func openFrame(a cipher.AEAD, d *zstd.Decoder, ids *identifier, kind string, r r
 	switch b[0] {
 	case compressionNone:
 	case compressionZstd:
-		plain, err = d.DecodeAll(b[1:], make([]byte, 0, r.plain))
+		if !compressed || cap(into) < int(r.plain) {
+			into = make([]byte, 0, r.plain)
+		}
+		plain, err = d.DecodeAll(b[1:], into[:0:r.plain])
 		if err != nil {
 			return nil, fmt.Errorf("%w: chunk %s: %v", ErrDamaged, r.id, err)
 		}

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,10 @@ type blockCache struct {
 	store provider.BlobStore
 	mu    sync.Mutex
 	m     map[blockKey]*block
-	order []blockKey // oldest first
+	order []*block // oldest first
+	free  [][]byte // memory of blocks that nobody reads any more
+
+	aeads map[frameKey]cipher.AEAD // of packs
 }
 
 type blockKey struct {
@@ -25,85 +29,155 @@ type blockKey struct {
 	n    int64
 }
 
+// A frameKey is what the key of a pack's frames is derived from.
+type frameKey struct {
+	secret, salt [32]byte
+	kind         string
+}
+
 type block struct {
-	done chan struct{}
-	b    []byte
-	err  error
+	key     blockKey
+	done    chan struct{} // closed when b and err are set
+	b       []byte
+	err     error
+	users   int // who read b, and the cache itself; guarded by the cache
+	dropped bool
 }
 
 const (
 	blockSize   = 2 << 20
 	cacheBlocks = 12
+	cacheAEADs  = 64
 )
 
 func newBlockCache(s provider.BlobStore) *blockCache {
-	return &blockCache{store: s, m: map[blockKey]*block{}}
+	return &blockCache{store: s, m: map[blockKey]*block{}, aeads: map[frameKey]cipher.AEAD{}}
 }
 
-// read returns n bytes of a pack.
-func (c *blockCache) read(ctx context.Context, num uint32, p packInfo, off, n int64) ([]byte, error) {
+// read passes n bytes of a pack to use, which must not keep them. scratch is
+// where they are put together if they lie in several blocks; what it has
+// become is returned.
+func (c *blockCache) read(ctx context.Context, num uint32, p packInfo, off, n int64, scratch []byte, use func([]byte) error) ([]byte, error) {
 	first, last := off/blockSize, (off+n-1)/blockSize
-	if first == last {
-		b, err := c.block(ctx, blockKey{num, first}, p)
-		if err != nil {
-			return nil, err
-		}
-		return b[off-first*blockSize:][:n], nil
-	}
-	out := make([]byte, 0, n)
+	scratch = scratch[:0]
 	for i := first; i <= last; i++ {
 		b, err := c.block(ctx, blockKey{num, i}, p)
 		if err != nil {
-			return nil, err
+			return scratch, err
+		}
+		if first == last {
+			err = use(b.b[off-first*blockSize:][:n])
+			c.release(b)
+			return scratch, err
 		}
 		from := max(off-i*blockSize, 0)
-		to := min(off+n-i*blockSize, int64(len(b)))
-		out = append(out, b[from:to]...)
+		to := min(off+n-i*blockSize, int64(len(b.b)))
+		scratch = append(scratch, b.b[from:to]...)
+		c.release(b)
 	}
-	return out, nil
+	return scratch, use(scratch)
 }
 
-// block returns one block; of several who want it one fetches.
-func (c *blockCache) block(ctx context.Context, k blockKey, p packInfo) ([]byte, error) {
+// block returns one block, which the caller releases; of several who want it
+// one fetches.
+func (c *blockCache) block(ctx context.Context, k blockKey, p packInfo) (*block, error) {
 	for {
 		c.mu.Lock()
 		b, ok := c.m[k]
 		if !ok {
-			b = &block{done: make(chan struct{})}
-			c.m[k] = b
-			c.order = append(c.order, k)
-			if len(c.order) > cacheBlocks {
-				delete(c.m, c.order[0])
-				c.order = append(c.order[:0], c.order[1:]...)
-			}
-			c.mu.Unlock()
-			b.b, b.err = c.fetch(ctx, k, p)
-			if b.err != nil {
-				c.mu.Lock()
-				if c.m[k] == b {
-					delete(c.m, k)
-				}
-				c.mu.Unlock()
-			}
-			close(b.done)
-			return b.b, b.err
+			return c.fetch(ctx, k, p)
 		}
+		b.users++
 		c.mu.Unlock()
 		select {
 		case <-b.done:
 		case <-ctx.Done():
+			c.release(b)
 			return nil, context.Cause(ctx)
 		}
-		if b.err != nil && ctx.Err() == nil && (errors.Is(b.err, context.Canceled) || errors.Is(b.err, context.DeadlineExceeded)) {
+		if b.err == nil {
+			return b, nil
+		}
+		c.release(b)
+		if ctx.Err() == nil && (errors.Is(b.err, context.Canceled) || errors.Is(b.err, context.DeadlineExceeded)) {
 			continue // the one who fetched was cancelled, not we
 		}
-		return b.b, b.err
+		return nil, b.err
 	}
 }
 
-func (c *blockCache) fetch(ctx context.Context, k blockKey, p packInfo) ([]byte, error) {
+// fetch reads a block that is not there. The caller holds the lock, which
+// fetch gives back.
+func (c *blockCache) fetch(ctx context.Context, k blockKey, p packInfo) (*block, error) {
+	b := &block{key: k, done: make(chan struct{}), users: 2}
+	c.m[k] = b
+	if c.order = append(c.order, b); len(c.order) > cacheBlocks {
+		c.drop(c.order[0])
+	}
 	off := k.n * blockSize
-	return readRange(ctx, c.store, p.key(), off, min(blockSize, p.size-off))
+	n := min(blockSize, p.size-off)
+	var buf []byte
+	if i := len(c.free) - 1; i >= 0 {
+		buf, c.free = c.free[i], c.free[:i]
+	}
+	c.mu.Unlock()
+	if int64(cap(buf)) < n {
+		buf = make([]byte, n, max(n, min(blockSize, p.size)))
+	}
+	b.b = buf[:n]
+	b.err = readFull(ctx, c.store, p.key(), off, b.b)
+	close(b.done)
+	if b.err != nil {
+		c.mu.Lock()
+		c.drop(b)
+		c.mu.Unlock()
+		c.release(b)
+		return nil, b.err
+	}
+	return b, nil
+}
+
+// drop makes the cache forget a block, if it has not yet. The caller holds
+// the lock.
+func (c *blockCache) drop(b *block) {
+	if b.dropped {
+		return
+	}
+	b.dropped = true
+	delete(c.m, b.key)
+	c.order = slices.DeleteFunc(c.order, func(o *block) bool { return o == b })
+	c.put(b)
+}
+
+func (c *blockCache) release(b *block) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put(b)
+}
+
+// put counts one user less, and keeps the memory of what has none for the
+// next block. The caller holds the lock.
+func (c *blockCache) put(b *block) {
+	if b.users--; b.users == 0 && len(c.free) < 2 {
+		c.free = append(c.free, b.b[:0])
+	}
+}
+
+// aead returns the cipher of a pack's frames. To make it anew for every
+// chunk would take longer than to open one of the small.
+func (c *blockCache) aead(secret []byte, p packInfo) cipher.AEAD {
+	k := frameKey{[32]byte(secret), [32]byte(p.salt), p.kind}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.aeads[k]
+	if !ok {
+		if len(c.aeads) >= cacheAEADs {
+			clear(c.aeads)
+		}
+		a = newAEAD(derive(secret, p.salt, p.kind+" frames"))
+		c.aeads[k] = a
+	}
+	return a
 }
 
 // readRange reads exactly n bytes of an object from off.
@@ -112,9 +186,11 @@ func readRange(ctx context.Context, s provider.BlobStore, key string, off, n int
 	return b, readFull(ctx, s, key, off, b)
 }
 
-// readFull fills b with the bytes of an object from off.
+// readFull fills b with the bytes of an object from off. Whoever reads so
+// verifies them: chunks by their ids, packs by their names, and the rest is
+// sealed.
 func readFull(ctx context.Context, s provider.BlobStore, key string, off int64, b []byte) error {
-	rc, _, err := s.Get(ctx, key, provider.GetOptions{Offset: off, Length: int64(len(b))})
+	rc, _, err := s.Get(ctx, key, provider.GetOptions{Offset: off, Length: int64(len(b)), Unverified: true})
 	if errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrRange) || errors.Is(err, provider.ErrCorrupt) {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, key, err)
 	}
@@ -192,21 +268,21 @@ func (r *Repository) chunkAt(ctx context.Context, c *blockCache, kind string, wa
 	if p.kind != kind || e.plain != want.plain || e.stored < frameOverhead {
 		return nil, fmt.Errorf("%w: %s: chunk %s is listed with another length or kind", ErrDamaged, p.key(), want.id)
 	}
-	frame, err := c.read(ctx, e.pack, p, int64(e.off), int64(e.stored))
-	if err != nil {
-		return nil, err
-	}
-	secret, err := r.secret(p.enc)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.key(), err)
-	}
 	ids := r.ids.Get().(*identifier)
 	defer r.ids.Put(ids)
-	b, err := openFrame(newAEAD(derive(secret, p.salt, p.kind+" frames")), r.zstd, ids, kind, want, frame)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.key(), err)
-	}
-	return b, nil
+	var b []byte
+	var err error
+	ids.frame, err = c.read(ctx, e.pack, p, int64(e.off), int64(e.stored), ids.frame, func(frame []byte) error {
+		secret, err := r.secret(p.enc)
+		if err == nil {
+			b, err = openFrame(c.aead(secret, p), r.zstd, ids, kind, want, frame, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.key(), err)
+		}
+		return nil
+	})
+	return b, err
 }
 
 // secret returns a session's secret. Few sessions are open at once, and each

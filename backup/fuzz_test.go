@@ -184,7 +184,7 @@ func FuzzFrame(f *testing.F) {
 		frame := aead.Seal(nil, nil, inner, r.id[:])
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		b, err := openFrame(aead, d, ids, kindData, r, frame)
+		b, err := openFrame(aead, d, ids, kindData, r, frame, nil)
 		runtime.ReadMemStats(&after)
 		known(t, err)
 		if err == nil {

@@ -99,6 +99,10 @@ type GetOptions struct {
 	Offset  int64   // first byte, from 0
 	Length  int64   // at most so many bytes; 0 means to the end
 	Version Version // exactly this version; empty means the present one
+
+	// Unverified: the caller verifies what it reads against a sum of its
+	// own, so the store need not compute one as well. It may all the same.
+	Unverified bool
 }
 
 // PutOptions are the conditions and attributes of a [BlobStore.Put]. The zero

@@ -62,7 +62,7 @@ const (
 // Each object is one file with its SHA-256 in front. A reader that starts at
 // the first byte and reads to the last one checks it, and fails with
 // [provider.ErrCorrupt] in place of the last bytes; a reader of a part of an
-// object cannot. An object whose description is damaged fails Get and Stat
+// object cannot, and one that was opened Unverified does not. An object whose description is damaged fails Get and Stat
 // with ErrCorrupt, and List yields it without a Version. Where the retention
 // of an object is damaged, Get delivers it all the same, with a zero Retain;
 // every other call fails with ErrCorrupt, and nothing of it can be changed.

@@ -52,7 +52,7 @@ func (s *BlobStore) get(ctx context.Context, key string, o provider.GetOptions) 
 		n = min(n, o.Length)
 	}
 	part := io.NewSectionReader(f, d.contentAt+o.Offset, n)
-	if n < d.Size {
+	if n < d.Size || o.Unverified {
 		return &partReader{SectionReader: part, f: f}, info, nil
 	}
 	return &wholeReader{f: f, content: part, left: n, hash: sha256.New(), want: info.SHA256}, info, nil
