@@ -42,18 +42,26 @@ func (g generation) awaited() string { return g.plan() + awaitedSuffix }
 func (g generation) verdict() string { return g.plan() + verdictSuffix }
 
 // sealObject returns an object that consists of a header and one section
-// under the index key, with the name of its kind.
-func (k *keys) sealObject(kind, session, writer, key string, plain []byte) ([]byte, error) {
-	h, head, err := k.newHeader(kind, session, writer, nil)
+// under the index key, with the name of its kind, and of a signature unless
+// it is a session.
+func (k *keys) sealObject(kind, session, key string, plain []byte) ([]byte, error) {
+	h, head, err := k.newHeader(kind, session, nil)
 	if err != nil {
 		return nil, err
 	}
-	return sealSection(head, k.index, h, slices.Clone(head), kind, key, plain), nil
+	b := sealSection(head, k.index, h, slices.Clone(head), kind, key, plain)
+	if signedKind(kind) {
+		b = k.signObject(kind, key, b)
+	}
+	return b, nil
 }
 
 // sealed is the inverse of sealObject.
 func (k *keys) sealed(kind, key string, b []byte) ([]byte, error) {
 	h, head, section, err := decodeHeader(b, kind)
+	if err == nil && signedKind(kind) {
+		h, head, section, _, err = k.verifyObject(kind, key, b)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
@@ -73,7 +81,7 @@ func (k *keys) openObject(kind, key string, b []byte) error {
 // putSealed creates an object that sealObject makes. If somebody else has
 // created it, what he wrote counts and is returned.
 func (r *Repository) putSealed(ctx context.Context, kind, key string, plain []byte) ([]byte, error) {
-	b, err := r.keys.sealObject(kind, "", r.c.Writer, key, plain)
+	b, err := r.keys.sealObject(kind, "", key, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +217,7 @@ func decodeSessions(plain []byte) ([]PointID, error) {
 // tombstone reports whether what is stored at the key of a manifest says that
 // there will never be one.
 func (r *Repository) tombstone(ctx context.Context, info provider.Info) (bool, error) {
-	if info.Size > int64(len(r.keys.encoded))*4/3+1024 {
+	if info.Size > int64(len(r.keys.encoded))*4/3+2048 {
 		return false, nil // a manifest: more than the header of a tombstone
 	}
 	b, _, err := provider.ReadAll(ctx, r.c.Store, info.Key, maxManifest)
@@ -226,7 +234,7 @@ func (r *Repository) tombstone(ctx context.Context, info provider.Info) (bool, e
 // anything. It reports false if it has committed just now.
 func (r *Repository) giveUp(ctx context.Context, id PointID) (bool, error) {
 	key := pointKey(id)
-	b, err := r.keys.sealObject(kindTombstone, string(id), r.c.Writer, key, []byte("{}"))
+	b, err := r.keys.sealObject(kindTombstone, string(id), key, []byte("{}"))
 	if err != nil {
 		return false, err
 	}

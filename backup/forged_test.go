@@ -23,7 +23,7 @@ func forge(t *testing.T, r *Repository, build func(write metaWriter) node) *View
 	s := &Session{p: p, ids: r.keys.newIdentifier()}
 	root := build(s.metaWriter(ctx))
 	p.close(ctx)
-	if _, err := r.commit(ctx, Point{ID: id, Name: "w", Kind: "k"}, []node{root}, p); err != nil {
+	if _, err := r.commit(ctx, Point{ID: id, Name: "w", Kind: "k", Writer: "test"}, []node{root}, p); err != nil {
 		t.Fatal(err)
 	}
 	v, err := r.View(ctx, id)

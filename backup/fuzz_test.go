@@ -37,7 +37,7 @@ func testKeys(t testing.TB) (*keys, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k, b
+	return k.as("w"), b
 }
 
 // known checks that an error is one callers can tell from a bug.
@@ -61,7 +61,7 @@ func FuzzFormat(f *testing.F) {
 
 func FuzzHeader(f *testing.F) {
 	k, _ := testKeys(f)
-	_, head, err := k.newHeader(kindPoint, "s", "w", []byte("enc"))
+	_, head, err := k.newHeader(kindPoint, "s", []byte("enc"))
 	if err != nil {
 		f.Fatal(err)
 	}

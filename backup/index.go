@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"sort"
@@ -16,8 +17,8 @@ import (
 // nothing that is not in the packs, too.
 
 // encodeIndex returns the bytes of an index object.
-func (k *keys) encodeIndex(session, writer string, packs []packRecord) ([]byte, error) {
-	h, head, err := k.newHeader(kindIndex, session, writer, nil)
+func (k *keys) encodeIndex(session string, packs []packRecord) ([]byte, error) {
+	h, head, err := k.newHeader(kindIndex, session, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -46,13 +47,17 @@ func (k *keys) encodeIndex(session, writer string, packs []packRecord) ([]byte, 
 		b = appendBytes(b, "") // attributes, none yet; readers skip them
 		b = appendDirectory(b, p.entries)
 	}
-	return sealSection(head, k.index, h, bytes.Clone(head), "index", "", b), nil
+	b = sealSection(head, k.index, h, bytes.Clone(head), "index", "", b)
+	return k.signObject(kindIndex, "", b), nil
 }
 
 func (k *keys) decodeIndex(b []byte) ([]packRecord, error) {
-	h, head, sealed, err := decodeHeader(b, kindIndex)
+	h, head, sealed, by, err := k.verifyObject(kindIndex, "", b)
 	if err != nil {
 		return nil, err
+	}
+	if h.Session == "" && !by.holder {
+		return nil, fmt.Errorf("%w: signature is by %q, who cannot read and so is not maintenance", ErrDamaged, by.name)
 	}
 	plain, err := openSection(k.index, h, head, "index", "", sealed)
 	if err != nil {

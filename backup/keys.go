@@ -46,8 +46,10 @@ type format struct {
 	Cut     cutSettings `json:"cut"`
 	Suite   string      `json:"suite"`
 	Policy  Algorithms  `json:"policy,omitempty"`
-	Public  []byte      `json:"public"`  // the key that sessions encapsulate to
-	Stanzas []Stanza    `json:"stanzas"` // the root, wrapped
+	Public  []byte      `json:"public"` // the key that sessions encapsulate to
+
+	Authority []byte   `json:"authority"` // the key that certifies writers
+	Stanzas   []Stanza `json:"stanzas"`   // the root, wrapped
 }
 
 // cutSettings say how content is cut into chunks.
@@ -69,6 +71,7 @@ type keys struct {
 	cut     []byte
 	index   []byte
 	private hpke.PrivateKey
+	trust
 }
 
 func derive(secret, salt []byte, info string) []byte {
@@ -95,6 +98,7 @@ func keysFromRoot(root []byte) (*keys, error) {
 		cut:     derive(writer, nil, "cut"),
 		index:   derive(writer, nil, "index"),
 		private: private,
+		trust:   authorityFromRoot(root, 1),
 	}, nil
 }
 
@@ -117,7 +121,8 @@ func newFormat(now time.Time, policy Algorithms, wrap func(root []byte) ([]Stanz
 	line, err := json.Marshal(format{
 		Format: "holdfast repository", Version: formatVersion,
 		ID: hex.EncodeToString(id), Created: now.UTC().Truncate(time.Second),
-		Cut: defaultCut, Suite: suite, Policy: policy, Public: k.private.PublicKey().Bytes(), Stanzas: stanzas,
+		Cut: defaultCut, Suite: suite, Policy: policy, Public: k.private.PublicKey().Bytes(),
+		Authority: k.authorities[1], Stanzas: stanzas,
 	})
 	if err != nil {
 		return nil, err
@@ -185,6 +190,9 @@ func openFormat(b []byte, unwrap func(stanzas []Stanza, accept func([]byte) bool
 	}
 	if !bytes.Equal(f.Public, k.private.PublicKey().Bytes()) {
 		return nil, fmt.Errorf("format object: %w: public key does not belong to the root", ErrDamaged)
+	}
+	if !bytes.Equal(f.Authority, k.authorities[1]) {
+		return nil, fmt.Errorf("format object: %w: authority does not belong to the root", ErrDamaged)
 	}
 	k.format, k.encoded = f, b
 	return k, nil

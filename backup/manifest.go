@@ -9,7 +9,8 @@ import (
 
 // A manifest is an object header and two sections: "objects", sealed with
 // the index key, names the packs that the point needs; "content", sealed
-// with a key of the session, is the point itself.
+// with a key of the session, is the point itself. The writer's signature
+// follows them.
 
 const maxManifest = 256 << 20
 
@@ -28,7 +29,7 @@ type manifestRun struct {
 }
 
 func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs []packSum) ([]byte, error) {
-	h, head, err := k.newHeader(kindPoint, string(p.ID), p.Writer, enc)
+	h, head, err := k.newHeader(kindPoint, string(p.ID), enc)
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +46,7 @@ func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs [
 	key := pointKey(p.ID)
 	b := appendSection(head, sealSection(nil, k.index, h, head, "objects", key, objects))
 	b = appendSection(b, sealSection(nil, secret, h, head, "content", key, j))
+	b = k.signObject(kindPoint, key, b)
 	if len(b) > maxManifest {
 		return nil, fmt.Errorf("manifest of %d bytes, at most %d are possible", len(b), maxManifest)
 	}
@@ -56,13 +58,14 @@ type manifest struct {
 	point Point
 	roots []node
 	packs []packSum
+	by    author
 }
 
 // decodeManifest reads the manifest of the point id. secret finds the
 // session's secret.
 func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]byte, error)) (manifest, error) {
 	key := pointKey(id)
-	h, head, rest, err := decodeHeader(b, kindPoint)
+	h, head, rest, by, err := k.verifyObject(kindPoint, key, b)
 	if err != nil {
 		return manifest{}, err
 	}
@@ -81,7 +84,7 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 	if err != nil {
 		return manifest{}, err
 	}
-	var m manifest
+	m := manifest{by: by}
 	if m.packs, err = decodePackSums(plain); err != nil {
 		return manifest{}, err
 	}
@@ -94,6 +97,9 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 	}
 	if m.point, m.roots, err = decodeContent(id, plain); err != nil {
 		return manifest{}, err
+	}
+	if m.point.Writer != by.name {
+		return manifest{}, fmt.Errorf("%w: signature is by %q and the point by %.64q", ErrDamaged, by.name, m.point.Writer)
 	}
 	return m, nil
 }

@@ -17,7 +17,8 @@ import (
 //	4 bytes  length of the header, big endian
 //	header   JSON, see objectHeader
 //
-// and goes on with sealed sections.
+// and goes on with sealed sections, and the signature of the writer in all
+// that sign.go says is signed.
 
 const (
 	objectMagic = "holdfast"
@@ -48,12 +49,18 @@ type objectHeader struct {
 	Session string `json:"session,omitempty"` // id of the point that the writing session was to make
 	Enc     []byte `json:"enc,omitempty"`     // the session's secret, encapsulated
 	Writer  string `json:"writer,omitempty"`
-	Format  []byte `json:"format"` // the format object, so that it can be restored from anywhere
+
+	Cert *signedCertificate `json:"cert,omitempty"` // of the writer, in objects that are signed
+
+	Format []byte `json:"format"` // the format object, so that it can be restored from anywhere
 }
 
 // newHeader returns the first bytes of a new object.
-func (k *keys) newHeader(kind, session, writer string, enc []byte) (objectHeader, []byte, error) {
-	h := objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Session: session, Enc: enc, Writer: writer, Format: k.encoded}
+func (k *keys) newHeader(kind, session string, enc []byte) (objectHeader, []byte, error) {
+	h := objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Session: session, Enc: enc, Writer: k.self.name, Format: k.encoded}
+	if signedKind(kind) {
+		h.Cert = k.cert
+	}
 	rand.Read(h.Salt)
 	j, err := json.Marshal(h)
 	if err != nil {

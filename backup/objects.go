@@ -79,7 +79,7 @@ func (r *Repository) readPack(ctx context.Context, info provider.Info) (packReco
 
 // writeIndex stores an index object of packs, and uses it from now on.
 func (r *Repository) writeIndex(ctx context.Context, session PointID, packs []packRecord) (size int64, err error) {
-	b, err := r.keys.encodeIndex(string(session), r.c.Writer, packs)
+	b, err := r.keys.encodeIndex(string(session), packs)
 	if err != nil {
 		return 0, err
 	}

@@ -54,8 +54,8 @@ type packBuilder struct {
 	sealing sync.WaitGroup // ranges handed out and not yet filled
 }
 
-func newPackBuilder(k *keys, secret, enc []byte, session, writer, kind string, buf []byte) (*packBuilder, error) {
-	h, head, err := k.newHeader(kind, session, writer, enc)
+func newPackBuilder(k *keys, secret, enc []byte, session, kind string, buf []byte) (*packBuilder, error) {
+	h, head, err := k.newHeader(kind, session, enc)
 	if err != nil {
 		return nil, err
 	}

@@ -253,7 +253,7 @@ func (p *pipeline) reserve(ctx context.Context, k *packer, r ref, n int) (*packB
 		if err != nil {
 			return nil, nil, err
 		}
-		k.cur, err = newPackBuilder(p.r.keys, p.secret, p.encaps, string(p.session), p.r.c.Writer, k.kind, buf)
+		k.cur, err = newPackBuilder(p.r.keys, p.secret, p.encaps, string(p.session), k.kind, buf)
 		if err != nil {
 			k.free <- buf
 			return nil, nil, err

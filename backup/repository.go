@@ -97,6 +97,7 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 }
 
 func newRepository(c Config, k *keys) *Repository {
+	k = k.as(c.Writer)
 	return &Repository{
 		c: c, keys: k, index: newIndex(), zstd: newDecoder(c.Workers), bad: map[string]error{},
 		ids: sync.Pool{New: func() any { return k.newIdentifier() }},
@@ -250,7 +251,7 @@ func (s *Session) run(ctx context.Context, t Target) ([]node, error) {
 // begin records the session, before anything is uploaded. What prunes later
 // will leave alone what a session may be using until its point exists.
 func (r *Repository) begin(ctx context.Context, id PointID) error {
-	b, err := r.keys.sealObject(kindSession, string(id), r.c.Writer, sessionKey(id), []byte("{}"))
+	b, err := r.keys.sealObject(kindSession, string(id), sessionKey(id), []byte("{}"))
 	if err != nil {
 		return err
 	}
