@@ -31,6 +31,16 @@ type Config struct {
 	// 8 MiB. A backup takes Uploads+1 of them in memory. Every point lists
 	// the packs it needs, so repositories of many TiB do well with more.
 	PackSize int
+
+	// Cache is a directory for what would otherwise be read from the store
+	// again and again: indexes, manifests, lists of items. It is made if
+	// missing, may be shared by any number of repositories and processes,
+	// holds nothing in the clear, and can be removed at any time. Default:
+	// none. [Repository.Check] never believes it.
+	Cache string
+	// CacheSize is about how many bytes each repository may keep in Cache;
+	// default 4 GiB. What was not used for longest goes first.
+	CacheSize int64
 }
 
 var writerPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
@@ -56,6 +66,10 @@ func (c Config) withDefaults() (Config, error) {
 	c.Workers = orDefault(c.Workers, runtime.GOMAXPROCS(0))
 	c.Uploads = orDefault(c.Uploads, 2)
 	c.PackSize = orDefault(c.PackSize, 8<<20)
+	c.CacheSize = orDefault(c.CacheSize, defaultCacheSize)
+	if c.CacheSize < 1<<20 {
+		errs = append(errs, fmt.Errorf("field CacheSize is %d, want at least 1 MiB", c.CacheSize))
+	}
 	for _, f := range []struct {
 		name          string
 		v, least, top int
@@ -70,8 +84,8 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-func orDefault(v, d int) int {
-	if v == 0 {
+func orDefault[T comparable](v, d T) T {
+	if v == *new(T) {
 		return d
 	}
 	return v

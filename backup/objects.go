@@ -93,10 +93,19 @@ func (r *Repository) writeIndex(ctx context.Context, session PointID, packs []pa
 
 // readIndex reads an index object.
 func (r *Repository) readIndex(ctx context.Context, key string) ([]packRecord, error) {
-	b, _, err := provider.ReadAll(ctx, r.c.Store, key, maxIndexObject)
+	b, err := r.readIndexObject(ctx, key)
 	if err != nil {
 		return nil, err
 	}
+	return r.decodeIndexObject(key, b)
+}
+
+func (r *Repository) readIndexObject(ctx context.Context, key string) ([]byte, error) {
+	b, _, err := provider.ReadAll(ctx, r.c.Store, key, maxIndexObject)
+	return b, err
+}
+
+func (r *Repository) decodeIndexObject(key string, b []byte) ([]packRecord, error) {
 	if sum, ok := parseIndexKey(key); !ok || sum != sha256.Sum256(b) {
 		return nil, fmt.Errorf("%s: %w: its bytes are not those of its name", key, ErrDamaged)
 	}
@@ -105,6 +114,26 @@ func (r *Repository) readIndex(ctx context.Context, key string) ([]packRecord, e
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return packs, nil
+}
+
+// cachedIndex is readIndex for those who need not know whether it is intact
+// in the store: what it said when it was is as good.
+func (r *Repository) cachedIndex(ctx context.Context, key string) ([]packRecord, error) {
+	if b := r.cache.get(key); b != nil {
+		if packs, err := r.decodeIndexObject(key, b); err == nil {
+			return packs, nil
+		}
+		r.cache.remove(key)
+	}
+	b, err := r.readIndexObject(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	packs, err := r.decodeIndexObject(key, b)
+	if err == nil {
+		r.cache.put(key, b)
+	}
+	return packs, err
 }
 
 // load reads the index objects that are not loaded yet. One that cannot be
@@ -142,7 +171,7 @@ func (r *Repository) loadListed(ctx context.Context) (again bool, err error) {
 		err   error
 	}
 	for res := range inOrder(ctx, slices.Values(keys), func(key string) result {
-		packs, err := r.readIndex(ctx, key)
+		packs, err := r.cachedIndex(ctx, key)
 		return result{key, packs, err}
 	}) {
 		switch {
@@ -291,6 +320,27 @@ func (r *Repository) manifest(ctx context.Context, id PointID) (manifest, error)
 	if err != nil {
 		return manifest{}, fmt.Errorf("point %s: %w", id, err)
 	}
+	return r.decodeManifest(id, b, info)
+}
+
+// cachedManifest is manifest for what a listing has shown.
+func (r *Repository) cachedManifest(ctx context.Context, id PointID, listed provider.Info) (manifest, error) {
+	name := cachedManifest(listed)
+	if b := r.cache.get(name); b != nil {
+		return r.decodeManifest(id, b, listed)
+	}
+	b, info, err := provider.ReadAll(ctx, r.c.Store, pointKey(id), maxManifest)
+	if err != nil {
+		return manifest{}, fmt.Errorf("point %s: %w", id, err)
+	}
+	m, err := r.decodeManifest(id, b, info)
+	if err == nil && info.Version == listed.Version {
+		r.cache.put(name, b)
+	}
+	return m, err
+}
+
+func (r *Repository) decodeManifest(id PointID, b []byte, info provider.Info) (manifest, error) {
 	m, err := r.keys.decodeManifest(id, b, r.secret)
 	if err != nil && r.keys.openObject(kindTombstone, pointKey(id), b) == nil {
 		err = fmt.Errorf("its session was given up: %w", provider.ErrNotFound)
@@ -324,7 +374,7 @@ func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
 		}
 		for res := range inOrder(ctx, ids, func(info provider.Info) result {
 			id, _ := pointIDOf(info.Key)
-			m, err := r.manifest(ctx, id)
+			m, err := r.cachedManifest(ctx, id, info)
 			if errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, provider.ErrCorrupt) {
 				at, _ := id.Time()
 				m.point = Point{ID: id, Time: at, Stored: info.Modified, Damaged: err.Error()}

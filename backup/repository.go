@@ -28,6 +28,7 @@ type Repository struct {
 	zstd    *zstd.Decoder
 	ids     sync.Pool
 	secrets sync.Map // sessions' secrets by their encapsulation
+	cache   *cache   // nil where the store itself is asked: in Check, Prune, Repair
 
 	loading  sync.Mutex  // one at a time looks for indexes
 	verified atomic.Bool // the presence of packs, for Objects
@@ -74,7 +75,7 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("init repository: put %s: %w", formatKey, err)
 	}
-	return newRepository(c, k), nil
+	return withCache(newRepository(c, k)), nil
 }
 
 // Open opens a repository. [ErrNoRepository] if there is none,
@@ -93,7 +94,7 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	return newRepository(c, k), nil
+	return withCache(newRepository(c, k)), nil
 }
 
 func newRepository(c Config, k *keys) *Repository {

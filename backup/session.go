@@ -283,6 +283,7 @@ func (s *Session) metaWriter(ctx context.Context) metaWriter {
 		}
 		copy(buf[1:], page)
 		r := ref{id: s.ids.id(kindMeta, page), plain: uint32(len(page))}
+		s.p.r.cache.put(cachedPage(r.id), page)
 		return r, s.p.submit(ctx, job{buf: buf, n: len(page), kind: kindMeta})
 	}
 }

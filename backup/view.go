@@ -113,7 +113,7 @@ func (v *View) page(ctx context.Context, n node, depth int) (page, error) {
 	if depth > maxTreeDepth {
 		return page{}, fmt.Errorf("%w: tree is more than %d pages deep", ErrDamaged, maxTreeDepth)
 	}
-	b, err := v.r.chunk(ctx, v.cache, kindMeta, n.page)
+	b, err := v.meta(ctx, n.page)
 	if err != nil {
 		return page{}, fmt.Errorf("items of %s: %w", v.m.point.ID, err)
 	}
@@ -277,7 +277,7 @@ func (v *View) refPage(ctx context.Context, r ref) ([]ref, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	b, err := v.r.chunk(ctx, v.cache, kindMeta, r)
+	b, err := v.meta(ctx, r)
 	if err != nil {
 		return nil, err
 	}
