@@ -70,6 +70,8 @@ type keys struct {
 	metaID  []byte
 	cut     []byte
 	index   []byte
+	logName []byte
+	logSum  []byte
 	private hpke.PrivateKey
 	trust
 }
@@ -97,6 +99,8 @@ func keysFromRoot(root []byte) (*keys, error) {
 		metaID:  derive(writer, nil, "meta chunk id"),
 		cut:     derive(writer, nil, "cut"),
 		index:   derive(writer, nil, "index"),
+		logName: derive(writer, nil, "log name"),
+		logSum:  derive(writer, nil, "log content"),
 		private: private,
 		trust:   authorityFromRoot(root, 1),
 	}, nil
