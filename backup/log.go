@@ -188,15 +188,22 @@ func (l *Log) session() (secret, enc []byte, err error) {
 
 // look finds out whether the log holds a segment, or others in its place.
 func (l *Log) look(ctx context.Context, v interval) (there bool, err error) {
+	for range 10 {
+		there, err = l.lookOnce(ctx, v)
+		if !errors.Is(err, provider.ErrNotFound) {
+			break // else compacted meanwhile
+		}
+	}
+	return there, err
+}
+
+func (l *Log) lookOnce(ctx context.Context, v interval) (there bool, err error) {
 	found, err := l.spans(ctx, v.span)
 	if err != nil {
 		return false, err
 	}
 	for _, f := range found {
 		seg, err := l.interval(ctx, f.span, f.size)
-		if errors.Is(err, provider.ErrNotFound) {
-			return l.look(ctx, v) // compacted meanwhile
-		}
 		if err != nil {
 			return false, err
 		}
@@ -231,7 +238,7 @@ func (v interval) holds(w interval) (bool, error) {
 	return false, ErrOverlap
 }
 
-// A stored is a segment as a listing shows it.
+// A storedSpan is a segment as a listing shows it.
 type storedSpan struct {
 	span
 	size   int64

@@ -97,12 +97,13 @@ func (l *Log) sealBranch(o origin, history []byte) ([]byte, error) {
 		return nil, err
 	}
 	k, key := l.r.keys, l.startKey(o.branch)
-	h, head, err := k.newHeader(kindBranch, "", l.r.c.Writer, enc)
+	h, head, err := k.newHeader(kindBranch, "", enc)
 	if err != nil {
 		return nil, err
 	}
 	b := appendSection(slices.Clone(head), sealSection(nil, k.index, h, head, "branch", key, o.encode()))
-	return appendSection(b, sealSection(nil, secret, h, head, "history", key, history)), nil
+	b = appendSection(b, sealSection(nil, secret, h, head, "history", key, history))
+	return k.signObject(kindBranch, key, b), nil
 }
 
 // readBranch reads where a branch comes from; history opens the rest.
@@ -127,7 +128,7 @@ func (l *Log) readBranch(ctx context.Context, branch uint32) (o origin, history 
 }
 
 func (l *Log) openBranch(b []byte, key string) (o origin, history func() ([]byte, error), err error) {
-	h, head, rest, err := decodeHeader(b, kindBranch)
+	h, head, rest, _, err := l.r.keys.verifyObject(kindBranch, key, b)
 	if err != nil {
 		return o, nil, err
 	}

@@ -23,6 +23,7 @@ import (
 //	4 bytes  length of the section, big endian
 //	section  "interval", sealed with the index key: see interval
 //	frames   content, MiB by MiB, sealed with a key of the writer's session
+//	64 bytes signature of the writer
 //
 // under a key that tells log, branch and positions.
 
@@ -199,7 +200,7 @@ func (l *Log) seal(v interval, data []byte) ([]byte, error) {
 		return nil, err
 	}
 	k, key := l.r.keys, l.key(v.span)
-	h, head, err := k.newHeader(kindSegment, "", l.r.c.Writer, enc)
+	h, head, err := k.newHeader(kindSegment, "", enc)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func (l *Log) seal(v interval, data []byte) ([]byte, error) {
 		}
 	}
 	b := appendSection(slices.Clone(head), sealSection(nil, k.index, h, head, "interval", key, v.encode()))
-	return append(b, frames...), nil
+	return k.signObject(kindSegment, key, append(b, frames...)), nil
 }
 
 // frameAAD binds a frame to its place, so that nobody who may write segments
@@ -275,7 +276,7 @@ func (l *Log) decodeSegment(s span, b []byte, size int64) (seg sealedSegment, ne
 	if seg.span != s || l.name != "" && seg.name != l.name {
 		return seg, 0, fmt.Errorf("%w: it says it is %v of another log or place", ErrDamaged, seg.span)
 	}
-	left := size - seg.start
+	left := size - seg.start - signatureSize
 	for _, f := range seg.frames {
 		left -= int64(f)
 	}
@@ -322,9 +323,16 @@ func (l *Log) load(ctx context.Context, s span) (sealedSegment, []byte, error) {
 }
 
 func (l *Log) open(s span, b []byte) (sealedSegment, []byte, error) {
+	_, _, _, by, err := l.r.keys.verifyObject(kindSegment, l.key(s), b)
+	if err != nil {
+		return sealedSegment{}, nil, err
+	}
 	seg, need, err := l.decodeSegment(s, b, int64(len(b)))
 	if err == nil && need > 0 {
 		err = fmt.Errorf("%w: cut off", ErrDamaged)
+	}
+	if err == nil && len(seg.parts) > 0 && !by.holder {
+		err = fmt.Errorf("%w: signature is by %q, who cannot read and so cannot have compacted anything", ErrDamaged, by.name)
 	}
 	if err != nil {
 		return seg, nil, err
@@ -350,6 +358,14 @@ func (l *Log) open(s span, b []byte) (sealedSegment, []byte, error) {
 	}
 	if l.r.keys.logContent(data) != seg.sum {
 		return seg, nil, fmt.Errorf("%w: content is not what its interval says", ErrDamaged)
+	}
+	at := uint64(0)
+	for _, p := range seg.parts {
+		end := p.to - s.from
+		if l.r.keys.logContent(data[at:end]) != p.sum {
+			return seg, nil, fmt.Errorf("%w: content to %d is not what its interval says", ErrDamaged, p.to)
+		}
+		at = end
 	}
 	return seg, data, nil
 }
