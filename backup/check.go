@@ -2,60 +2,44 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// CheckReport is the result of [Repository.Check].
-type CheckReport struct {
-	Points   int       `json:"points"` // in the repository
-	Packs    int       `json:"packs"`  // in the store
-	Bytes    int64     `json:"bytes"`  // of those packs
-	Read     int64     `json:"read"`   // bytes of packs that were read and verified in full
-	Problems []Problem `json:"problems,omitempty"`
-}
-
-// OK reports whether nothing is wrong.
-func (c CheckReport) OK() bool { return len(c.Problems) == 0 }
-
-// A Problem is one damaged or missing object.
-type Problem struct {
-	Key    string    `json:"key"`              // the object
-	Points []PointID `json:"points,omitempty"` // points that cannot be restored in full because of it
-	// Repairable: [Repository.Repair] mends it and nothing is lost.
-	Repairable bool   `json:"repairable,omitempty"`
-	Text       string `json:"text"` // what is wrong
-}
-
-// Check looks for damage. It changes nothing and may run beside backups.
+// Check looks for damage. It may run beside backups and prunes. It writes
+// only what it has verified, if it reads data, so that the next check with a
+// Budget goes on from there; it does without if it may not write. If it is
+// cancelled, what it had verified is kept.
 //
-// A pack that is called damaged and not repairable is best deleted from the
-// store once its points have been looked at: the next backup that reads the
-// same data stores its chunks again, and the points are whole again. While
-// it is there, backups go on relying on it.
+// A chunk that is damaged and in no other pack is lost to the points that
+// need it. After [Repository.Repair] the next backup that reads the same
+// content stores it again, and they are whole again.
 //
 // An error says that checking itself was not possible; what is wrong with the
 // repository is in the report.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
-	fresh := newRepository(r.c, r.keys)
-	c := &checker{r: fresh, o: o, problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID][]string{}}
-	for _, step := range []func(context.Context) error{c.format, c.sessions, c.indexes, c.packs, c.content, c.points, c.confirm} {
+	o, err := o.withDefaults()
+	if err != nil {
+		return CheckReport{}, fmt.Errorf("check: %w", err)
+	}
+	c := newChecker(r, o)
+	for _, step := range []func(context.Context) error{c.format, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.content, c.points, c.confirm, c.losses} {
 		if err := step(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check: %w", err)
 		}
 	}
-	for _, p := range c.problems {
-		slices.Sort(p.Points)
-		c.report.Problems = append(c.report.Problems, *p)
-	}
-	slices.SortFunc(c.report.Problems, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
 	return c.report, nil
+}
+
+func newChecker(r *Repository, o CheckOptions) *checker {
+	return &checker{r: newRepository(r.c, r.keys), o: o, report: CheckReport{At: time.Now().UTC(), Period: o.Period},
+		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID][]string{}, lists: map[listPage]below{}}
 }
 
 type checker struct {
@@ -66,11 +50,13 @@ type checker struct {
 	problems  map[string]*Problem
 	infos     []provider.Info // packs in the store
 	stored    map[string]bool
-	doomed    map[[32]byte]bool // packs that a prune is about to delete
-	missing   map[string]bool   // problems that something is not there
+	last      map[[32]byte]verification // what earlier checks found, and then this one
+	doomed    map[[32]byte]bool         // packs that a prune is about to delete
+	missing   map[string]bool           // problems that something is not there
 	badPacks  map[uint32]bool
 	badChunks map[place]bool
 	pages     map[chunkID][]string // pages that were walked, with the keys of the problems below them
+	lists     map[listPage]below   // the same for lists of chunks
 }
 
 type place struct {
@@ -125,10 +111,47 @@ func (c *checker) sessions(ctx context.Context) error {
 			err = c.r.keys.openObject(kindSession, info.Key, b)
 		}
 		if err != nil {
-			c.problem(info.Key, err.Error()) // harms no point
+			// It harms no point: what counts is its key. Repair removes it when
+			// its session is over.
+			c.problem(info.Key, err.Error()).Repairable = true
 		}
 	}
 	return nil
+}
+
+// condemned reads what prunes have left.
+func (c *checker) condemned(ctx context.Context) error {
+	for info, err := range c.r.c.Store.List(ctx, condemnedPrefix, provider.ListOptions{}) {
+		if err != nil {
+			return err
+		}
+		kind := kindPlan
+		for suffix, k := range map[string]string{awaitedSuffix: kindAwaited, verdictSuffix: kindVerdict, timeSuffix: kindTime} {
+			if strings.HasSuffix(info.Key, suffix) {
+				kind = k
+			}
+		}
+		_, err := c.r.readSealed(ctx, kind, info.Key)
+		switch {
+		case errors.Is(err, provider.ErrNotFound): // its prune has ended
+		case isDamage(err):
+			// Which packs a prune is deleting must not be decided twice, so
+			// nobody but a person who knows that none is running may put an
+			// end to a verdict.
+			c.problem(info.Key, err.Error()).Repairable = kind != kindVerdict
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// verified learns what earlier checks have read.
+func (c *checker) verified(ctx context.Context) (err error) {
+	c.last, err = c.r.lastVerified(ctx, c.report.At, func(key string, err error) {
+		c.problem(key, err.Error()).Repairable = true
+	})
+	return err
 }
 
 func (c *checker) indexes(ctx context.Context) error {
@@ -146,9 +169,7 @@ func (c *checker) indexes(ctx context.Context) error {
 // packs compares the packs in the store with the indexes.
 func (c *checker) packs(ctx context.Context) error {
 	var err error
-	if c.doomed, err = c.r.condemned(ctx, ""); isDamage(err) {
-		c.problem(condemnedPrefix, err.Error()).Repairable = true // by Prune
-	} else if err != nil {
+	if c.doomed, err = c.r.condemned(ctx, ""); err != nil && !isDamage(err) { // reported above
 		return err
 	}
 	c.stored = map[string]bool{}
@@ -180,119 +201,6 @@ func (c *checker) packs(ctx context.Context) error {
 		}
 	})
 	return err
-}
-
-// content reads all packs, if that is asked for.
-func (c *checker) content(ctx context.Context) error {
-	if !c.o.ReadData {
-		return nil
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next := make(chan provider.Info)
-	var wg sync.WaitGroup
-	for range c.r.c.Workers {
-		wg.Go(func() {
-			var buf []byte
-			ids := c.r.keys.newIdentifier()
-			for info := range next {
-				var err error
-				if buf, err = c.pack(ctx, info, buf, ids); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for _, info := range c.infos {
-		select {
-		case next <- info:
-		case <-ctx.Done():
-		}
-	}
-	close(next)
-	wg.Wait()
-	return context.Cause(ctx)
-}
-
-// pack reads one pack, into buf if that is large enough.
-func (c *checker) pack(ctx context.Context, info provider.Info, buf []byte, ids *identifier) ([]byte, error) {
-	kind, sum, ok := parsePackKey(info.Key)
-	if !ok || info.Size > maxPack {
-		c.problem(info.Key, "is no pack")
-		return buf, nil
-	}
-	if int64(cap(buf)) < info.Size {
-		buf = make([]byte, info.Size, max(info.Size, int64(c.r.c.PackSize)))
-	}
-	b := buf[:info.Size]
-	if err := readFull(ctx, c.r.c.Store, info.Key, 0, b); isDamage(err) {
-		if errors.Is(err, provider.ErrNotFound) { // a missing one is a problem if a point needs it
-			c.mu.Lock()
-			delete(c.stored, info.Key)
-			c.mu.Unlock()
-		} else {
-			c.problem(info.Key, err.Error())
-		}
-		if n, ok := c.r.index.packBySum(sum); ok {
-			c.mu.Lock()
-			c.badPacks[n] = true
-			c.mu.Unlock()
-		}
-		return buf, nil
-	} else if err != nil {
-		return buf, err
-	}
-	intact := sha256.Sum256(b) == sum
-	if !intact {
-		c.problem(info.Key, "its bytes are not those of its name")
-	}
-	rec, err := c.r.keys.decodePack(kind, sum, info.Size, b, b)
-	n, known := c.r.index.packBySum(sum)
-	switch {
-	case err != nil && known:
-		c.problem(info.Key, err.Error())
-		p := c.r.index.pack(n)
-		rec = packRecord{kind: kind, salt: p.salt, enc: p.enc, entries: c.r.index.entries(n)}
-	case err != nil:
-		c.problem(info.Key, err.Error())
-		return buf, nil
-	}
-	if err := c.frames(ctx, info.Key, rec, n, b, ids); err != nil {
-		return buf, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.report.Read += info.Size
-	if c.o.Progress != nil {
-		c.o.Progress(Progress{Items: int64(c.report.Packs), Bytes: c.report.Bytes, Read: c.report.Read})
-	}
-	return buf, nil
-}
-
-// frames opens every chunk of a pack.
-func (c *checker) frames(ctx context.Context, key string, rec packRecord, n uint32, b []byte, ids *identifier) error {
-	secret, err := c.r.secret(rec.enc)
-	if err != nil {
-		c.problem(key, err.Error())
-		secret = make([]byte, 32)
-	}
-	aead := newAEAD(derive(secret, rec.salt, rec.kind+" frames"))
-	for _, e := range rec.entries {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		err := error(ErrDamaged)
-		if int64(e.off)+int64(e.stored) <= int64(len(b)) {
-			_, err = openFrame(aead, c.r.zstd, ids, rec.kind, e.ref, b[e.off:][:e.stored], ids.spare())
-		}
-		if err != nil {
-			c.problem(key, err.Error())
-			c.mu.Lock()
-			c.badChunks[place{n, e.id}] = true
-			c.mu.Unlock()
-		}
-	}
-	return nil
 }
 
 // points walks every point and finds out which of the problems harm it.
@@ -386,11 +294,11 @@ func (c *checker) page(ctx context.Context, v *View, n node, depth int) ([]strin
 			keys = append(keys, below...)
 		}
 		for _, it := range p.items {
-			below, err := c.item(ctx, v, it)
+			content, err := c.item(ctx, v, n.page.id, it)
 			if err != nil {
 				return nil, err
 			}
-			keys = append(keys, below...)
+			keys = append(keys, content.keys...)
 		}
 	}
 	slices.Sort(keys)
@@ -399,20 +307,75 @@ func (c *checker) page(ctx context.Context, v *View, n node, depth int) ([]strin
 	return keys, nil
 }
 
-func (c *checker) item(ctx context.Context, v *View, it Item) ([]string, error) {
-	var keys []string
-	var last chunkID
-	for l, err := range v.refs(ctx, it) {
-		if err != nil {
-			below, err := c.because(ctx, last, err)
-			return append(keys, below...), err
-		}
-		last = l.id
-		if bad, lost := c.lost(l.id); lost {
-			keys = append(keys, bad...)
-		}
+// below is what a page of a list of chunks leads to.
+type below struct {
+	keys []string // of problems
+	size int64    // of the content
+	lost int64    // of that
+}
+
+func (b *below) add(o below) {
+	b.keys = append(b.keys, o.keys...)
+	b.size = min(b.size+o.size, 1<<61)
+	b.lost = min(b.lost+o.lost, 1<<61)
+}
+
+type listPage struct {
+	id    chunkID
+	depth int
+}
+
+// item walks the content of an item in the page with an id.
+func (c *checker) item(ctx context.Context, v *View, page chunkID, it Item) (below, error) {
+	b, err := c.list(ctx, v, it.content)
+	if err == nil && len(b.keys) == 0 && b.size != it.Size {
+		b.lost = it.Size
+		b.keys, err = c.because(ctx, page, fmt.Errorf("content of %.200q: %w: it has %d bytes, not %d", it.Path, ErrDamaged, b.size, it.Size))
 	}
-	return keys, nil
+	if b.lost > it.Size {
+		b.lost = it.Size
+	}
+	return b, err
+}
+
+// list walks a list of chunks. Every page is walked once: whoever holds a
+// writer's keys can write a short list that would take for ever otherwise.
+func (c *checker) list(ctx context.Context, v *View, list content) (sum below, err error) {
+	for _, r := range list.refs {
+		if list.depth == 0 {
+			b := below{size: int64(r.plain)}
+			if keys, lost := c.lost(r.id); lost {
+				b.keys, b.lost = keys, b.size
+			}
+			sum.add(b)
+			continue
+		}
+		key := listPage{r.id, list.depth}
+		b, ok := c.lists[key]
+		if !ok {
+			if b, err = c.refPage(ctx, v, r, list.depth); err != nil {
+				return sum, err
+			}
+			slices.Sort(b.keys)
+			b.keys = slices.Compact(b.keys)
+			c.lists[key] = b
+		}
+		sum.add(b)
+	}
+	return sum, nil
+}
+
+func (c *checker) refPage(ctx context.Context, v *View, r ref, depth int) (below, error) {
+	const all = 1 << 61
+	if keys, lost := c.lost(r.id); lost {
+		return below{keys, 0, all}, nil
+	}
+	refs, err := v.refPage(ctx, r)
+	if err != nil {
+		keys, err := c.because(ctx, r.id, err)
+		return below{keys, 0, all}, err
+	}
+	return c.list(ctx, v, content{depth - 1, refs})
 }
 
 // because turns damage met while walking into the keys of the packs that

@@ -117,12 +117,3 @@ type BackupOptions struct {
 type RestoreOptions struct {
 	Progress func(Progress) // called now and then, not concurrently, and at the end
 }
-
-// CheckOptions say how much to check.
-type CheckOptions struct {
-	// ReadData reads, decrypts and verifies the content of every pack. It
-	// is otherwise only checked that everything is there with the right
-	// size and that all metadata can be read.
-	ReadData bool
-	Progress func(Progress)
-}

@@ -38,6 +38,7 @@ const (
 	kindVerdict   = "verdict"
 	kindTombstone = "tombstone"
 	kindTime      = "time"
+	kindVerified  = "verified" // see verified.go
 )
 
 // objectHeader is stored in the clear and authenticated by every section.

@@ -169,6 +169,9 @@ func (p *pruner) run(ctx context.Context) error {
 	if err := p.consolidate(ctx); err != nil {
 		return err
 	}
+	if _, err := p.r.tidyVerified(ctx, func(sum [32]byte) bool { _, ok := p.sizes[sum]; return ok }); err != nil {
+		return err
+	}
 	return p.endSessions(ctx)
 }
 

@@ -34,9 +34,10 @@ func signedKind(kind string) bool {
 }
 
 // holderKind reports whether objects of a kind count only if a holder has
-// signed them: they can make a prune delete something.
+// signed them: they can make a prune delete something, or keep a check from
+// reading it.
 func holderKind(kind string) bool {
-	return kind == kindPlan || kind == kindAwaited || kind == kindVerdict
+	return kind == kindPlan || kind == kindAwaited || kind == kindVerdict || kind == kindVerified
 }
 
 // A certificate says whose a signing key is. It is stored as the bytes that

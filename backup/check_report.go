@@ -1,0 +1,230 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CheckOptions say how much to check. The zero value checks the structure:
+// that everything is there with the right size, and that all metadata can be
+// read.
+type CheckOptions struct {
+	// ReadData reads, decrypts and verifies the content of every pack.
+	ReadData bool
+
+	// Budget does the same for a part of the packs, those first that were
+	// verified or stored longest ago, so that regular checks come round to
+	// every byte: with a Share of 1/30, in 30 checks. It excludes ReadData.
+	Budget CheckBudget
+
+	// Period is within which every byte is meant to be verified once, for
+	// the report; default 30 days.
+	Period time.Duration
+
+	// Progress is called now and then, not concurrently: Items are packs
+	// read, Read their bytes, Bytes what there is to read.
+	Progress func(Progress)
+}
+
+// A CheckBudget bounds how much a check reads; what is used up first counts.
+// The pack with which it is used up is still read, and one is always read,
+// so that packs larger than the budget have their turn, too. Packs that were
+// found damaged before are read in addition, to see whether they still are.
+type CheckBudget struct {
+	Share float64       // of the bytes of all packs, above 0 and at most 1
+	Bytes int64         // of packs
+	Time  time.Duration // after which no further pack is begun
+}
+
+const defaultCheckPeriod = 30 * 24 * time.Hour
+
+func (o CheckOptions) withDefaults() (CheckOptions, error) {
+	var errs []error
+	if o.Period == 0 {
+		o.Period = defaultCheckPeriod
+	}
+	if o.Period < 0 {
+		errs = append(errs, fmt.Errorf("field Period is %v, want more than 0", o.Period))
+	}
+	if b := o.Budget; !(b.Share >= 0 && b.Share <= 1) || b.Bytes < 0 || b.Time < 0 {
+		errs = append(errs, fmt.Errorf("field Budget: Share %v, Bytes %d, Time %v; want a Share from 0 to 1, and the others not negative", b.Share, b.Bytes, b.Time))
+	}
+	if o.ReadData && o.Budget != (CheckBudget{}) {
+		errs = append(errs, errors.New("field Budget is set, and ReadData reads everything: choose one of them"))
+	}
+	return o, errors.Join(errs...)
+}
+
+// CheckReport is the result of [Repository.Check].
+type CheckReport struct {
+	At     time.Time     `json:"at"`     // when the check began, by the checker's clock
+	Points int           `json:"points"` // in the repository
+	Whole  int           `json:"whole"`  // of those, how many nothing is known to be missing from
+	Packs  int           `json:"packs"`  // in the store
+	Bytes  int64         `json:"bytes"`  // of those packs
+	Period time.Duration `json:"period"` // of the options, in nanoseconds
+
+	// ReadPacks with Read bytes were read and verified by this check.
+	ReadPacks int   `json:"readPacks"`
+	Read      int64 `json:"read"`
+
+	// Verified is the share of Bytes that some check has read and found
+	// right within Period, from 0 to 1; 1 if there are no packs.
+	Verified float64 `json:"verified"`
+
+	// Oldest is when the pack that was verified longest ago was verified,
+	// or stored if it never was; zero if there are no packs.
+	Oldest time.Time `json:"oldest,omitzero"`
+
+	// Unrecorded says why it could not be recorded what was verified, if so:
+	// the credential may not write, for instance. A later check then begins
+	// where this one has begun.
+	Unrecorded string `json:"unrecorded,omitempty"`
+
+	Damaged  []DamagedPoint `json:"damaged,omitempty"`  // by ID
+	Problems []Problem      `json:"problems,omitempty"` // by Key
+}
+
+// OK reports whether nothing is wrong.
+func (c CheckReport) OK() bool { return len(c.Problems) == 0 }
+
+// A Problem is one damaged or missing object.
+type Problem struct {
+	Key    string    `json:"key"`              // the object
+	Points []PointID `json:"points,omitempty"` // points that cannot be restored in full because of it
+	// Repairable: [Repository.Repair] or [Repository.Prune] mends it, and
+	// nothing is lost.
+	Repairable bool   `json:"repairable,omitempty"`
+	Text       string `json:"text"` // what is wrong
+}
+
+// A DamagedPoint cannot be restored in full.
+type DamagedPoint struct {
+	ID     PointID `json:"id"`
+	Name   string  `json:"name,omitempty"` // of the workload, if the manifest can be read
+	Reason string  `json:"reason"`         // the objects that are damaged or missing, and how
+
+	// Everything is lost if the manifest cannot be read.
+	Everything bool `json:"everything,omitempty"`
+
+	Items int64  `json:"items,omitempty"` // of which something is lost
+	Bytes int64  `json:"bytes,omitempty"` // of content that is lost with them
+	Lost  []Loss `json:"lost,omitempty"`  // the first 100 of them, in the order of paths
+}
+
+// A Loss is an item of which something is lost, or a stretch of items whose
+// list is lost.
+type Loss struct {
+	Path  string `json:"path"`  // of the item, or the last of several; empty if not even that is known
+	Items int64  `json:"items"` // 1, or how many items the lost list had
+	Bytes int64  `json:"bytes"` // of content that is lost; -1 if not known
+}
+
+const maxLosses = 100
+
+func (d *DamagedPoint) lose(l Loss) {
+	l.Items = max(l.Items, 1) // whoever wrote the list may have written any number
+	d.Items = min(d.Items+min(l.Items, 1<<61), 1<<61)
+	d.Bytes = min(d.Bytes+min(max(l.Bytes, 0), 1<<61), 1<<61)
+	if len(d.Lost) < maxLosses {
+		d.Lost = append(d.Lost, l)
+	}
+}
+
+// String describes the report for people, in several lines.
+func (c CheckReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %d whole and %d damaged\n", count(c.Points, "point"), c.Whole, len(c.Damaged))
+	fmt.Fprintf(&b, "%s with %s, of which %s with %s were read\n", count(c.Packs, "pack"), size(c.Bytes), count(c.ReadPacks, "pack"), size(c.Read))
+	fmt.Fprintf(&b, "verified within %v: %.1f %%", c.Period, 100*c.Verified)
+	if !c.Oldest.IsZero() {
+		fmt.Fprintf(&b, "; longest ago: %s, %v", c.Oldest.UTC().Format(time.RFC3339), c.At.Sub(c.Oldest).Truncate(time.Second))
+	}
+	b.WriteByte('\n')
+	if c.Unrecorded != "" {
+		fmt.Fprintf(&b, "what was verified could not be recorded: %s\n", c.Unrecorded)
+	}
+	for _, d := range c.Damaged {
+		b.WriteString(d.String())
+	}
+	for _, p := range c.Problems {
+		what := "not repairable"
+		if p.Repairable {
+			what = "repairable"
+		}
+		fmt.Fprintf(&b, "%s: %s (%s, harms %s)\n", p.Key, p.Text, what, count(len(p.Points), "point"))
+	}
+	return b.String()
+}
+
+// String describes what is lost, in several lines.
+func (d DamagedPoint) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "point %s", d.ID)
+	if d.Name != "" {
+		fmt.Fprintf(&b, " of %q", d.Name)
+	}
+	fmt.Fprintf(&b, ": %s\n", d.Reason)
+	if d.Everything {
+		b.WriteString("  everything is lost\n")
+	}
+	for _, l := range d.Lost {
+		switch {
+		case l.Items == 1 && l.Bytes >= 0:
+			fmt.Fprintf(&b, "  lost: %s of %q\n", size(l.Bytes), l.Path)
+		case l.Path != "":
+			fmt.Fprintf(&b, "  lost: the list of %s, up to %q\n", count(int(l.Items), "item"), l.Path)
+		default:
+			fmt.Fprintf(&b, "  lost: the list of %s\n", count(int(l.Items), "item"))
+		}
+	}
+	if more := d.Items - listedItems(d.Lost); more > 0 {
+		fmt.Fprintf(&b, "  and %d more\n", more)
+	}
+	return b.String()
+}
+
+func listedItems(lost []Loss) (n int64) {
+	for _, l := range lost {
+		n += l.Items
+	}
+	return n
+}
+
+// reason joins what is wrong with the objects that harm a point.
+func reason(id PointID, problems []Problem) string {
+	var out []string
+	for _, p := range problems {
+		if slices.Contains(p.Points, id) {
+			out = append(out, p.Key+": "+p.Text)
+		}
+	}
+	if len(out) > 3 {
+		out = append(out[:3], fmt.Sprintf("and %d more objects", len(out)-3))
+	}
+	return strings.Join(out, "; ")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func size(n int64) string {
+	v, unit := float64(n), "bytes"
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if v < 1024 {
+			break
+		}
+		v, unit = v/1024, u
+	}
+	if unit == "bytes" {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, unit)
+}
