@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -491,27 +492,18 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 		return nil, err
 	}
 	var out []provider.Info
-	unlisted := map[uint32]bool{} // packs that no index that was looked at lists
+	packs := map[uint32]bool{}
 	for _, sum := range sums {
 		n, _ := r.index.packBySum(sum)
 		p := r.index.pack(n)
-		unlisted[n] = true
+		packs[n] = true
 		out = append(out, provider.Info{Key: p.key(), Size: p.size, SHA256: sum})
 	}
-	listing := r.index.listing()
-	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
-		if err != nil {
-			return nil, err
-		}
-		n := len(unlisted)
-		for _, pack := range listing[info.Key] {
-			delete(unlisted, pack)
-		}
-		if len(unlisted) < n {
-			sum, _ := parseIndexKey(info.Key)
-			out = append(out, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
-		}
+	indexes, err := r.indexesOf(ctx, packs)
+	if err != nil {
+		return nil, err
 	}
+	out = append(out, indexes...)
 	switch _, err := r.c.Store.Stat(ctx, formatKey); {
 	case err == nil:
 		out = append(out, provider.Info{Key: formatKey, Size: int64(len(r.keys.encoded)), SHA256: sha256.Sum256(r.keys.encoded)})
@@ -519,6 +511,36 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 		return nil, err
 	}
 	slices.SortFunc(out, func(a, b provider.Info) int { return strings.Compare(a.Key, b.Key) })
+	return out, nil
+}
+
+// indexesOf returns index objects in the store that together list some packs,
+// as far as any does.
+func (r *Repository) indexesOf(ctx context.Context, packs map[uint32]bool) (out []provider.Info, err error) {
+	for range 3 {
+		out = nil
+		left := maps.Clone(packs)
+		listing := r.index.listing()
+		for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
+			if err != nil {
+				return nil, err
+			}
+			n := len(left)
+			for _, pack := range listing[info.Key] {
+				delete(left, pack)
+			}
+			if len(left) < n {
+				sum, _ := parseIndexKey(info.Key)
+				out = append(out, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+		if err := r.load(ctx); err != nil { // a prune may have written them anew
+			return nil, err
+		}
+	}
 	return out, nil
 }
 
