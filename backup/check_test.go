@@ -26,9 +26,9 @@ func plain(s provider.BlobStore) backup.Config {
 	return c
 }
 
-// many makes a repository with n points, an hour apart, none of which shares
+// manyPoints makes a repository with n points, an hour apart, none of which shares
 // anything with another.
-func many(t testing.TB, n int) (*providertest.Memory, *backup.Repository) {
+func manyPoints(t testing.TB, n int) (*providertest.Memory, *backup.Repository) {
 	t.Helper()
 	store := providertest.NewMemory()
 	r, err := backup.Init(t.Context(), plain(store))
@@ -109,7 +109,7 @@ func recordReads(store provider.BlobStore) *reads {
 // much is added meanwhile.
 func TestCheckBudgetComesRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, r := many(t, 8)
+		store, r := manyPoints(t, 8)
 		spy := recordReads(store)
 		o := backup.CheckOptions{Budget: backup.CheckBudget{Share: 1.0 / 8}, Period: 8*24*time.Hour - time.Minute}
 		first := keysOf(t, store, "data/")
@@ -164,7 +164,7 @@ func TestCheckBudgetComesRound(t *testing.T) {
 // every check until it is right again. It never keeps others from their turn.
 func TestCheckRemembersDamage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, r := many(t, 4)
+		store, r := manyPoints(t, 4)
 		packs := keysOf(t, store, "data/")
 		good, _, err := provider.ReadAll(t.Context(), store, packs[2], 1<<20)
 		if err != nil {
@@ -216,7 +216,7 @@ func TestCheckRemembersDamage(t *testing.T) {
 
 func TestCheckTimeBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, _ := many(t, 10)
+		store, _ := manyPoints(t, 10)
 		slow := providertest.NewFaulty(store, func(c providertest.Call) providertest.Fault {
 			if c.Op == "get" && strings.HasPrefix(c.Key, "data/") {
 				return providertest.Fault{Wait: func(context.Context) error { time.Sleep(3 * time.Second); return nil }}
@@ -238,7 +238,7 @@ func TestCheckInterrupted(t *testing.T) {
 	for name, crash := range map[string]bool{"cancelled": false, "store fails": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store, _ := many(t, 6)
+				store, _ := manyPoints(t, 6)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				var mu sync.Mutex
@@ -280,7 +280,7 @@ func TestCheckInterrupted(t *testing.T) {
 // state of others is not needed, whatever happens to it.
 func TestCheckWithoutState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, _ := many(t, 2)
+		store, _ := manyPoints(t, 2)
 		before := keysOf(t, store, "")
 		readOnly := providertest.NewFaulty(store, func(c providertest.Call) providertest.Fault {
 			if c.Op == "put" || c.Op == "delete" {
@@ -321,7 +321,7 @@ func TestCheckStateOfTheFuture(t *testing.T) {
 	var store *providertest.Memory
 	synctest.Test(t, func(t *testing.T) {
 		var r *backup.Repository
-		store, r = many(t, 2)
+		store, r = manyPoints(t, 2)
 		time.Sleep(365 * 24 * time.Hour)
 		mustCheck(t, r, backup.CheckOptions{ReadData: true})
 	})
@@ -349,7 +349,7 @@ func TestCheckStateOfTheFuture(t *testing.T) {
 // what is known of each pack stays known.
 func TestPruneTidiesVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, r := many(t, 3)
+		store, r := manyPoints(t, 3)
 		for range 20 {
 			time.Sleep(time.Hour)
 			mustCheck(t, r, backup.CheckOptions{Budget: backup.CheckBudget{Bytes: 1}})
