@@ -3,7 +3,7 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test test-fips setup check unit race long soak fmt vet staticcheck tidy cross fuzz bench-backup clean
+.PHONY: help test test-fips setup check unit race long soak fmt vet staticcheck tidy cross fuzz bench-backup bench-scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 BENCH ?=
 bench-backup: ## compare with restic and borg, BENCH='-size 300 -rounds 3' for less; Linux, and Debian for the two
 	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench $(BENCH)
+
+SCALE ?=
+bench-scale: ## how each step grows up to a million small files, SCALE='-files 100000' for less
+	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench scale $(SCALE)
 
 clean:
 	rm -rf $(BIN)

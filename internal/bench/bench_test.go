@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,5 +131,25 @@ func TestDebianSource(t *testing.T) {
 	}
 	if _, _, err := debianSource(f); err == nil {
 		t.Error("a file without URIs was accepted")
+	}
+}
+
+// TestScale runs the comparison of sizes with few files.
+func TestScale(t *testing.T) {
+	self := filepath.Join(t.TempDir(), "bench")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", self, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), self, "scale", "-files", "16000", "-rounds", "1", "-dir", t.TempDir()).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range scaleSteps {
+		if n := strings.Count(string(out), "  "+step+"  "); n != 3 {
+			t.Errorf("%s is %d times in the table, want once for each size:\n%s", step, n, out)
+		}
+	}
+	if !strings.Contains(string(out), "ratio unchanged-over-walk-wall ") {
+		t.Errorf("no ratio to the walk:\n%s", out)
 	}
 }

@@ -25,6 +25,7 @@ import (
 //	drive KEYFILE REPOSITORY backup DIRECTORY
 //	drive KEYFILE REPOSITORY restore DIRECTORY
 //	drive KEYFILE REPOSITORY check
+//	drive KEYFILE REPOSITORY structure
 //	drive KEYFILE REPOSITORY prune KEEP
 //
 // Run by hand with BENCH_PROFILE set, it writes the profiles BENCH_PROFILE.cpu
@@ -53,7 +54,7 @@ func drive(ctx context.Context, args []string) error {
 	return errors.Join(err, pprof.Lookup("allocs").WriteTo(g, 0))
 }
 
-func step(ctx context.Context, args []string) error {
+func step(ctx context.Context, args []string) (err error) {
 	if len(args) < 3 {
 		return errors.New("drive: want KEYFILE REPOSITORY STEP")
 	}
@@ -65,11 +66,13 @@ func step(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, err := local.NewBlobStore(local.Config{Dir: args[1], Create: what == "init"})
+	dir, err := local.NewBlobStore(local.Config{Dir: args[1], Create: what == "init"})
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer dir.Close()
+	store := &counted{BlobStore: dir}
+	defer func() { err = errors.Join(err, store.write()) }()
 	c := backup.Config{Store: store, Keyring: backup.Keyring{
 		Recipients: backup.AgeRecipients(key.Recipient()), Identities: backup.AgeIdentities(key)}}
 	if what == "init" {
@@ -100,8 +103,8 @@ func step(ctx context.Context, args []string) error {
 			last = p.ID
 		}
 		return repo.Restore(ctx, last, target, backup.Destination{Location: arg}, backup.RestoreOptions{})
-	case "check":
-		report, err := repo.Check(ctx, backup.CheckOptions{ReadData: true})
+	case "check", "structure":
+		report, err := repo.Check(ctx, backup.CheckOptions{ReadData: what == "check"})
 		if err == nil && !report.OK() {
 			err = fmt.Errorf("check: %d problems, the first: %v", len(report.Problems), report.Problems[0])
 		}

@@ -63,6 +63,12 @@ func run(ctx context.Context, args []string) error {
 			return data(args[1:])
 		case "same":
 			return sameTree(args[1], args[2])
+		case "scale":
+			return scale(ctx, args[1:])
+		case "small":
+			return manyFiles(args[1:])
+		case "walk":
+			return walk(args[1:])
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
