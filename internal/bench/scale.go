@@ -247,4 +247,3 @@ func walk(args []string) error {
 	}
 	return err
 }
-
