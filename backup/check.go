@@ -25,7 +25,7 @@ import (
 // repository is in the report.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
 	o, err := o.withDefaults()
-	if err != nil {
+	if err = errors.Join(err, r.readable()); err != nil {
 		return CheckReport{}, fmt.Errorf("check: %w", err)
 	}
 	c := newChecker(r, o)

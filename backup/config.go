@@ -13,12 +13,17 @@ import (
 )
 
 // Config says where a repository is and how to work with it. Only Store and
-// Keyring are required.
+// Keyring, or Credential, are required.
 type Config struct {
 	Store   provider.BlobStore // the repository is all of it; wrap a store in a prefix to share a bucket
 	Keyring Keyring
-	Writer  string       // recorded in what this process writes, [a-zA-Z0-9._-], at most 64; default: the host's name
-	Logger  *slog.Logger // default: discards
+
+	// Credential, instead of Keyring, makes a process that can back up and
+	// read nothing; Writer is then the credential's.
+	Credential Credential
+
+	Writer string       // recorded in what this process writes, [a-zA-Z0-9._-], at most 64; default: the host's name
+	Logger *slog.Logger // default: discards
 
 	// Algorithms is the policy on algorithms; Init records it.
 	Algorithms Algorithms
@@ -50,6 +55,15 @@ func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	if c.Store == nil {
 		errs = append(errs, errors.New("field Store is nil"))
+	}
+	if c.Credential.given() {
+		if len(c.Keyring.Identities)+len(c.Keyring.Recipients) > 0 {
+			errs = append(errs, errors.New("fields Keyring and Credential are both set; a process either reads or does not"))
+		}
+		if c.Writer != "" && c.Writer != c.Credential.name {
+			errs = append(errs, fmt.Errorf("field Writer is %.64q, the credential is for %q; leave it empty", c.Writer, c.Credential.name))
+		}
+		c.Writer = c.Credential.name
 	}
 	if c.Writer == "" {
 		c.Writer = defaultWriter()

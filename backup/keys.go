@@ -62,6 +62,13 @@ type cutSettings struct {
 
 var defaultCut = cutSettings{Algorithm: "fastcdc-v1.0.0", Min: 64 << 10, Normal: 256 << 10, Max: 1 << 20}
 
+func (c cutSettings) valid() error {
+	if c.Min < 64 || c.Min >= c.Normal || c.Normal >= c.Max || c.Max > maxData || c.Normal&(c.Normal-1) != 0 {
+		return fmt.Errorf("format object: %w: cut sizes %d, %d, %d", ErrDamaged, c.Min, c.Normal, c.Max)
+	}
+	return nil
+}
+
 // keys are the unwrapped keys of a repository, and its format object.
 type keys struct {
 	format  format
@@ -72,7 +79,9 @@ type keys struct {
 	index   []byte
 	logName []byte
 	logSum  []byte
-	private hpke.PrivateKey
+	writer  []byte // the secret that all of the above derive from
+	public  hpke.PublicKey
+	private hpke.PrivateKey // nil in a process that cannot read
 	trust
 }
 
@@ -93,17 +102,22 @@ func keysFromRoot(root []byte) (*keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("derive key pair: %w", err)
 	}
-	writer := derive(root, nil, "writer")
+	k := keysFromWriter(derive(root, nil, "writer"))
+	k.public, k.private, k.trust = private.PublicKey(), private, authorityFromRoot(root, 1)
+	return k, nil
+}
+
+// keysFromWriter derives what a process needs that writes and does not read.
+func keysFromWriter(writer []byte) *keys {
 	return &keys{
+		writer:  writer,
 		dataID:  derive(writer, nil, "data chunk id"),
 		metaID:  derive(writer, nil, "meta chunk id"),
 		cut:     derive(writer, nil, "cut"),
 		index:   derive(writer, nil, "index"),
 		logName: derive(writer, nil, "log name"),
 		logSum:  derive(writer, nil, "log content"),
-		private: private,
-		trust:   authorityFromRoot(root, 1),
-	}, nil
+	}
 }
 
 // newFormat makes a new root and returns its format object. wrap wraps the
@@ -188,9 +202,8 @@ func openFormat(b []byte, unwrap func(stanzas []Stanza, accept func([]byte) bool
 	if err != nil {
 		return nil, err
 	}
-	c := f.Cut
-	if c.Min < 64 || c.Min >= c.Normal || c.Normal >= c.Max || c.Max > maxData || c.Normal&(c.Normal-1) != 0 {
-		return nil, fmt.Errorf("format object: %w: cut sizes %d, %d, %d", ErrDamaged, c.Min, c.Normal, c.Max)
+	if err := f.Cut.valid(); err != nil {
+		return nil, err
 	}
 	if !bytes.Equal(f.Public, k.private.PublicKey().Bytes()) {
 		return nil, fmt.Errorf("format object: %w: public key does not belong to the root", ErrDamaged)
@@ -205,7 +218,7 @@ func openFormat(b []byte, unwrap func(stanzas []Stanza, accept func([]byte) bool
 // newSession makes a session's secret and what to store so that a reader
 // finds it again.
 func (k *keys) newSession() (secret, enc []byte, err error) {
-	enc, sender, err := hpke.NewSender(k.private.PublicKey(), hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
+	enc, sender, err := hpke.NewSender(k.public, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("session key: %w", err)
 	}
@@ -216,6 +229,9 @@ func (k *keys) newSession() (secret, enc []byte, err error) {
 // openSession is the reader's side of newSession. Any enc of the right
 // length yields a secret; a wrong one opens nothing.
 func (k *keys) openSession(enc []byte) ([]byte, error) {
+	if k.private == nil {
+		return nil, ErrSealed
+	}
 	rec, err := hpke.NewRecipient(enc, k.private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: session key: %v", ErrDamaged, err)

@@ -3,6 +3,7 @@ package backup
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -35,7 +36,7 @@ func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs [
 	}
 	objects := encodePackSums(packs)
 	c := manifestContent{Point: p}
-	c.Stored = time.Time{} // known to the store
+	c.Stored, c.Packs = time.Time{}, Amount{} // known to the store, and above
 	for _, n := range roots {
 		c.Runs = append(c.Runs, manifestRun{Page: hex.EncodeToString(n.page.id[:]), Plain: n.page.plain, Items: n.items})
 	}
@@ -89,6 +90,11 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 		return manifest{}, err
 	}
 	s, err := secret(h.Enc)
+	if errors.Is(err, ErrSealed) {
+		at, err := id.Time()
+		m.point = Point{ID: id, Time: at, Writer: by.name, Packs: amountOf(m.packs), Sealed: true}
+		return m, err
+	}
 	if err != nil {
 		return manifest{}, err
 	}
@@ -101,7 +107,15 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 	if m.point.Writer != by.name {
 		return manifest{}, fmt.Errorf("%w: signature is by %q and the point by %.64q", ErrDamaged, by.name, m.point.Writer)
 	}
+	m.point.Packs = amountOf(m.packs)
 	return m, nil
+}
+
+func amountOf(packs []packSum) (a Amount) {
+	for _, p := range packs {
+		a.add(p.size)
+	}
+	return a
 }
 
 func decodePackSums(plain []byte) ([]packSum, error) {
@@ -135,6 +149,6 @@ func decodeContent(id PointID, plain []byte) (Point, []node, error) {
 		}
 		roots = append(roots, n)
 	}
-	c.Point.Damaged = ""
+	c.Point.Damaged, c.Point.Sealed = "", false
 	return c.Point, roots, nil
 }

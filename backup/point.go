@@ -48,6 +48,7 @@ type Point struct {
 	Tags   map[string]string `json:"tags,omitempty"`
 	Writer string            `json:"writer"` // Config.Writer of the repository that wrote it
 	Stats  Stats             `json:"stats"`
+	Packs  Amount            `json:"packs,omitzero"` // that it needed when it was written, its own and those it relied on
 
 	Externals []External `json:"externals,omitempty"`
 
@@ -60,6 +61,11 @@ type Point struct {
 	// Only ID, Time and Stored are then known. Such a point cannot be
 	// restored; it is listed so that its loss is seen.
 	Damaged string `json:"damaged,omitempty"`
+
+	// Sealed says that this process cannot read the point; see
+	// [Config].Credential. Only ID, Time, Stored, Writer and Packs are then
+	// known.
+	Sealed bool `json:"sealed,omitempty"`
 }
 
 // Partial reports whether something is missing from the point.

@@ -15,8 +15,8 @@ const (
 	// X25519 and ChaCha20-Poly1305.
 	AnyAlgorithm Algorithms = ""
 
-	// ApprovedOnly allows AES-256-GCM, SHA-256, HMAC, HKDF, P-256 and ML-KEM,
-	// and nothing else: the algorithms of FIPS 140-3. Recipients and
+	// ApprovedOnly allows AES-256-GCM, SHA-256, HMAC, HKDF, Ed25519, P-256 and
+	// ML-KEM, and nothing else: the algorithms of FIPS 140-3. Recipients and
 	// identities of age, [Repository.Export] to recipients of age, and
 	// [Unprotected] are refused with [ErrPolicy]; key management services
 	// take their place, see [KMSRecipients]. A [Recipient] made elsewhere is

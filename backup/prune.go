@@ -117,7 +117,7 @@ func (o PruneOptions) withDefaults() (PruneOptions, error) {
 // the metadata of the points; a chunk costs 48 bytes of memory.
 func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
 	o, err := o.withDefaults()
-	if err != nil {
+	if err = errors.Join(err, r.readable()); err != nil {
 		return PruneReport{}, fmt.Errorf("prune: %w", err)
 	}
 	fresh := newRepository(r.c, r.keys)

@@ -23,6 +23,9 @@ type RepairReport struct {
 // that need them. It may run beside backups. It needs a credential that can
 // delete, and can be repeated.
 func (r *Repository) Repair(ctx context.Context) (RepairReport, error) {
+	if err := r.readable(); err != nil {
+		return RepairReport{}, fmt.Errorf("repair: %w", err)
+	}
 	rep, err := r.repair(ctx)
 	if err != nil {
 		return rep, fmt.Errorf("repair: %w", err)

@@ -46,6 +46,9 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Credential.given() {
+		return nil, fmt.Errorf("init repository: %w", ErrSealed)
+	}
 	if len(c.Keyring.Identities) == 0 {
 		return nil, fmt.Errorf("init repository: %w: keyring: Identities is empty", ErrNoIdentity)
 	}
@@ -79,7 +82,9 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 }
 
 // Open opens a repository. [ErrNoRepository] if there is none,
-// [ErrNoIdentity] if the keyring has no identity for it. If the format
+// [ErrNoIdentity] if the keyring has no identity for it. With a
+// [Config].Credential, which needs no keyring, the process can write and not
+// read: whatever reads fails with [ErrSealed]. If the format
 // object is lost or damaged, Open takes the copy that every other object
 // carries, and [Repository.Repair] puts it back.
 func Open(ctx context.Context, c Config) (*Repository, error) {
@@ -87,7 +92,11 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := openKeys(ctx, c)
+	open := openKeys
+	if c.Credential.given() {
+		open = openSealed
+	}
+	k, err := open(ctx, c)
 	if err == nil {
 		c, err = c.obey(k.format)
 	}
@@ -221,7 +230,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 		point.Parent = parent.Point().ID
 	}
 	point.Stats.BytesNew, point.Stats.BytesStored = p.bytesNew.Load(), p.bytesStored.Load()
-	if point.Stored, err = r.commit(ctx, point, roots, p); err != nil {
+	if point, err = r.commit(ctx, point, roots, p); err != nil {
 		return Point{}, err
 	}
 	s.report(true)
@@ -262,8 +271,9 @@ func (r *Repository) begin(ctx context.Context, id PointID) error {
 	return nil
 }
 
-// commit writes the manifest: from now on the point exists.
-func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *pipeline) (stored time.Time, err error) {
+// commit writes the manifest: from now on the point exists. It returns the
+// point with what is known only now.
+func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *pipeline) (Point, error) {
 	packs := p.packs
 	for n := range p.used {
 		i := r.index.pack(n)
@@ -271,18 +281,20 @@ func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *p
 	}
 	slices.SortFunc(packs, func(a, b packSum) int { return strings.Compare(packKey(a.kind, a.sum), packKey(b.kind, b.sum)) })
 	packs = slices.Compact(packs)
+	point.Packs = amountOf(packs)
 	b, err := r.keys.encodeManifest(point, roots, p.secret, p.encaps, packs)
 	if err != nil {
-		return time.Time{}, err
+		return Point{}, err
 	}
 	info, err := provider.PutOnce(ctx, r.c.Store, pointKey(point.ID), b, provider.PutOptions{})
 	switch {
 	case errors.Is(err, provider.ErrConflict):
-		return time.Time{}, fmt.Errorf("put manifest: %w: its place is taken", ErrFenced)
+		return Point{}, fmt.Errorf("put manifest: %w: its place is taken", ErrFenced)
 	case err != nil:
-		return time.Time{}, fmt.Errorf("put manifest: whether point %s exists is not known, look it up: %w", point.ID, err)
+		return Point{}, fmt.Errorf("put manifest: whether point %s exists is not known, look it up: %w", point.ID, err)
 	}
-	return info.Modified, nil
+	point.Stored = info.Modified
+	return point, nil
 }
 
 // parent finds the point to compare with.
@@ -290,12 +302,15 @@ func (r *Repository) parent(ctx context.Context, name, kind string, want Mode) (
 	if want == "" || want == Full {
 		return Full, nil, nil
 	}
+	if r.readable() != nil {
+		return Full, nil, nil
+	}
 	var best manifest
 	for m, err := range r.manifests(ctx) {
 		if err != nil {
 			return "", nil, err
 		}
-		if p := m.point; p.Damaged == "" && p.Name == name && p.Kind == kind && (want == Incremental || p.Mode == Full) {
+		if p := m.point; p.Damaged == "" && r.keys.trusts(m.by) && p.Name == name && p.Kind == kind && (want == Incremental || p.Mode == Full) {
 			best = m
 		}
 	}
@@ -355,8 +370,12 @@ func (r *Repository) Restore(ctx context.Context, id PointID, t Target, d Destin
 	return nil
 }
 
-// View opens a point for reading. [provider.ErrNotFound], [ErrDamaged].
+// View opens a point for reading. [provider.ErrNotFound], [ErrDamaged],
+// [ErrSealed].
 func (r *Repository) View(ctx context.Context, id PointID) (*View, error) {
+	if err := r.readable(); err != nil {
+		return nil, fmt.Errorf("point %s: %w", id, err)
+	}
 	m, err := r.manifest(ctx, id)
 	if err != nil {
 		return nil, err
@@ -376,7 +395,7 @@ func (r *Repository) Point(ctx context.Context, id PointID) (Point, error) {
 // Points lists the points of a workload, or of all if name is empty, in
 // ascending order of ID and thus of Time. A point whose manifest cannot be
 // read is listed, with Damaged set, if name is empty; whose it was is then
-// not known.
+// not known; a process that cannot read lists all points so, with Sealed set.
 func (r *Repository) Points(ctx context.Context, name string) iter.Seq2[Point, error] {
 	return func(yield func(Point, error) bool) {
 		for m, err := range r.manifests(ctx) {
@@ -401,6 +420,9 @@ func (r *Repository) Points(ctx context.Context, name string) iter.Seq2[Point, e
 func (r *Repository) Forget(ctx context.Context, id PointID) error {
 	if _, err := id.Time(); err != nil {
 		return fmt.Errorf("forget: %w", err)
+	}
+	if err := r.readable(); err != nil {
+		return fmt.Errorf("forget %s: %w", id, err)
 	}
 	info, err := r.c.Store.Stat(ctx, pointKey(id))
 	if errors.Is(err, provider.ErrNotFound) {

@@ -84,10 +84,14 @@ type trust struct {
 // sign with.
 func authorityFromRoot(root []byte, generation int) trust {
 	a := ed25519.NewKeyFromSeed(derive(root, nil, "authority"))
-	return trust{
-		authorities: map[int]ed25519.PublicKey{generation: a.Public().(ed25519.PublicKey)}, certs: new(sync.Map),
-		authority: a, generation: generation, signSecret: derive(root, nil, "sign"),
-	}
+	t := trustIn(map[int]ed25519.PublicKey{generation: a.Public().(ed25519.PublicKey)})
+	t.authority, t.generation, t.signSecret = a, generation, derive(root, nil, "sign")
+	return t
+}
+
+// trustIn returns what is needed to verify what writers have signed.
+func trustIn(authorities map[int]ed25519.PublicKey) trust {
+	return trust{authorities: authorities, certs: new(sync.Map)}
 }
 
 // as returns the keys for a process that writes under a name. A sealed
@@ -112,6 +116,10 @@ func (k *keys) certify(name, role string, public ed25519.PublicKey) (*signedCert
 	c := &signedCertificate{Body: body, Sig: ed25519.Sign(k.authority, slices.Concat([]byte(certPrefix), body))}
 	return c, author{name: name, key: [32]byte(public), holder: role == roleHolder}
 }
+
+// trusts reports whether this process believes an author: any holder, and
+// itself.
+func (k *keys) trusts(a author) bool { return a.holder || a.key == k.self.key && a.key != [32]byte{} }
 
 // author verifies a certificate.
 func (k *keys) author(c *signedCertificate) (author, error) {
