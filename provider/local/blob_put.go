@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -156,17 +155,9 @@ func writeObject(ctx context.Context, f *os.File, d *description, body provider.
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(head); err != nil {
-		return err
-	}
 	hash := sha256.New()
-	content := &ctxReader{ctx: ctx, r: io.NewSectionReader(body, 0, d.Size)}
-	n, err := io.CopyBuffer(io.MultiWriter(onlyWriter{f}, hash), content, make([]byte, 256<<10))
-	if err != nil {
-		return fmt.Errorf("after %d of %d bytes: %w", n, d.Size, err)
-	}
-	if n != d.Size {
-		return fmt.Errorf("body ended after %d of %d bytes: %w", n, d.Size, io.ErrUnexpectedEOF)
+	if err := writeContent(ctx, f, head, body, d.Size, hash); err != nil {
+		return err
 	}
 	sum := [32]byte(hash.Sum(nil))
 	if want != [32]byte{} && want != sum {
@@ -185,21 +176,6 @@ func writeObject(ctx context.Context, f *os.File, d *description, body provider.
 	_, err = f.WriteAt(full, 0)
 	return err
 }
-
-// ctxReader ends a copy when ctx does. It lives as long as the call.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}
-
-type onlyWriter struct{ io.Writer }
 
 func bytesWriter(b []byte) func(*os.File) error {
 	return func(f *os.File) error {
