@@ -125,11 +125,3 @@ type Warning struct {
 	Path string `json:"path"`
 	Text string `json:"text"`
 }
-
-// Progress says how far a backup or a restore has come.
-type Progress struct {
-	Items  int64 // items done
-	Bytes  int64 // content of those items
-	Read   int64 // bytes read from the target, or written to the destination
-	Stored int64 // bytes uploaded to the store
-}

@@ -21,15 +21,18 @@ type View struct {
 	m     manifest
 	cache *blockCache
 
-	items, bytes atomic.Int64
-	report       func(Progress)
-	reporting    chan struct{} // holds one token
-	reported     time.Time
+	items, bytes, written  atomic.Int64
+	totalItems, totalBytes atomic.Int64
+	began                  time.Time
+	report                 func(Progress)
+	reporting              chan struct{} // holds one token
+	reported               time.Time
 }
 
 func (r *Repository) newView(m manifest) *View {
-	v := &View{r: r, m: m, cache: newBlockCache(r.c.Store), reporting: make(chan struct{}, 1)}
+	v := &View{r: r, m: m, cache: newBlockCache(r.c.Store), began: time.Now(), reporting: make(chan struct{}, 1)}
 	v.reporting <- struct{}{}
+	v.Expect(m.point.Stats.Items, m.point.Stats.Bytes)
 	return v
 }
 
@@ -39,9 +42,23 @@ func (v *View) Point() Point { return v.m.point }
 // Wrote tells the caller of [Repository.Restore] that so many items with so
 // many bytes have reached the destination.
 func (v *View) Wrote(items, bytes int64) {
+	v.written.Add(bytes)
+	v.Kept(items, bytes)
+}
+
+// Kept tells the caller of [Repository.Restore] that so many items with so
+// many bytes are at the destination already and need not be written.
+func (v *View) Kept(items, bytes int64) {
 	v.items.Add(items)
 	v.bytes.Add(bytes)
 	v.tell(250 * time.Millisecond)
+}
+
+// Expect says how much a restore is going to do, if that is less than the
+// whole point.
+func (v *View) Expect(items, bytes int64) {
+	v.totalItems.Store(items)
+	v.totalBytes.Store(bytes)
 }
 
 func (v *View) tell(every time.Duration) {
@@ -55,7 +72,8 @@ func (v *View) tell(every time.Duration) {
 	}
 	if now := time.Now(); now.Sub(v.reported) >= every {
 		v.reported = now
-		v.report(Progress{Items: v.items.Load(), Bytes: v.bytes.Load(), Read: v.bytes.Load()})
+		v.report(Progress{Items: v.items.Load(), Bytes: v.bytes.Load(), Read: v.written.Load(), Elapsed: now.Sub(v.began),
+			TotalItems: v.totalItems.Load(), TotalBytes: v.totalBytes.Load()})
 	}
 	v.reporting <- struct{}{}
 }

@@ -152,14 +152,6 @@ func cmpOr(a, b string) string {
 	return a
 }
 
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	return sortedNames(d)
-}
-
 func sortedNames(d *os.File) ([]string, error) {
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
@@ -181,7 +173,7 @@ func namesOf(dir string, root bool, found fs.FileInfo) ([]string, error) {
 	}
 	now, err := d.Stat()
 	if err == nil && !os.SameFile(found, now) {
-		err = errors.New("was replaced while the tree was read; what was in it is not kept")
+		err = errReplaced
 	}
 	if err != nil {
 		d.Close()

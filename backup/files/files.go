@@ -9,8 +9,9 @@
 // Regular files, directories, symbolic links and hard links, with
 // permissions, owner ids, modification times to the nanosecond and extended
 // attributes (on Linux; POSIX ACLs are among them). FIFOs, sockets and
-// devices are recorded and not restored. Holes in sparse files become
-// zeroes, which the repository stores once. Access times are not kept.
+// devices are recorded, and restored when asked for (on Linux). Holes in
+// sparse files are zeroes, which the repository stores once. Access times are
+// not kept.
 //
 // # What is skipped in the Incremental and Differential modes
 //
@@ -41,18 +42,46 @@
 // Destination.Location is a directory, made if it does not exist, and
 // refused if it is not empty. Destination.Options:
 //
-//	overwrite  "true" allows a directory that is not empty: files of the
-//	           point replace those of the same path, others stay.
+//	include    patterns, one per line: only what matches one is restored.
+//	exclude    patterns, one per line: what matches one is left alone.
+//	overwrite  "true" allows a directory that is not empty: what is there
+//	           becomes what the point says, and other files stay.
+//	mirror     "true" deletes other files too, and directories that are in
+//	           the way; it wants overwrite. What [Config].Exclude keeps out
+//	           of backups is spared, and so is what is not selected.
+//	compare    of a file that is there. "content", the default, reads it.
+//	           "times" believes that it is right if size and modification
+//	           time are.
+//	verify     "true" reads everything again at the end.
+//	special    "true" makes FIFOs and sockets.
+//	devices    "true" makes devices. It takes a privilege, and a point from
+//	           a stranger can open the machine's disks to anybody this way.
 //	dry-run    "true" reads and verifies everything, counts it in the
-//	           progress, and writes nothing.
+//	           progress, and writes nothing. See [Target.Plan], too.
 //
-// Whatever a point says, nothing is written outside of Location: all access
-// goes through [os.Root], no symbolic link is followed, and paths that are
-// not plain relative ones are refused. Every file is written under another
-// name and renamed when it is complete. Owners are restored by root only.
-// What is damaged is left out, the rest is restored, and the error names
-// what is missing. When Restore returns nil, the content is on stable
-// storage.
+// A pattern selects what it matches and everything below that. One without a
+// slash is matched against each name, one with a slash against the path from
+// the root of the tree, where "**" stands for any number of directories:
+// "*.conf", "/etc", "srv/app", "srv/**/*.conf". A pattern that matches
+// nothing in the point is an error before anything is written. Directories on
+// the way to what is selected are made as they are in the point, and left as
+// they are if they exist. A further name of a file is restored as that file
+// if the first name is not selected.
+//
+// A file that is there is compared chunk by chunk and only the chunks that
+// differ are written, in place. So a restore that was killed goes on, with
+// overwrite, where it was, and writes nothing again that is right. A file
+// with several names, a link or a program that is running is not written to;
+// a new file takes its place. A new file has its modification time last.
+// Zeroes of 4 KiB and more become holes in it.
+//
+// Whatever a point says, and whoever renames things there meanwhile, nothing
+// is written outside of Location: all access goes through directories that
+// are open, as [os.Root] does, no symbolic link is followed, and paths that
+// are not plain relative ones are refused. Owners are restored by root only.
+// What is damaged is left out, or, if it was there, may be rewritten in part;
+// the rest is restored, and the error names what is missing. When Restore
+// returns nil, the content is on stable storage.
 package files
 
 import (
@@ -87,7 +116,8 @@ type Config struct {
 
 // Target is a [backup.Target] of kind "files".
 type Target struct {
-	c Config
+	c       Config
+	entered func(dir string) // a seam for tests: a restore is about to use a directory
 }
 
 var _ backup.Target = (*Target)(nil)
@@ -119,7 +149,7 @@ func New(c Config) (*Target, error) {
 		}
 		c.Root = abs
 	}
-	return &Target{c}, nil
+	return &Target{c: c}, nil
 }
 
 // Kind is "files".
@@ -148,7 +178,13 @@ const (
 	typeFIFO    = "fifo"
 	typeSocket  = "socket"
 	typeDevice  = "device"
+
+	// typeAbsent is in safety points only: there was nothing of that path.
+	typeAbsent = "absent"
 )
+
+// charDevice is the format of a device that is not a block device.
+const charDevice = "c"
 
 // rootPath is the path of the item that describes the root itself.
 const rootPath = "."
@@ -163,6 +199,7 @@ type meta struct {
 	Inode   uint64            `json:"i,omitempty"`
 	Link    []byte            `json:"l,omitempty"` // target of a symlink; path of the other name of a link
 	Device  uint64            `json:"d,omitempty"` // device number
+	Format  string            `json:"f,omitempty"` // of a device: "c" is a character device
 	Xattrs  map[string][]byte `json:"x,omitempty"`
 }
 
@@ -203,6 +240,9 @@ func describe(fi fs.FileInfo) meta {
 		m.Type = typeSocket
 	default:
 		m.Type = typeDevice
+		if mode&fs.ModeCharDevice != 0 {
+			m.Format = charDevice
+		}
 	}
 	describeSys(fi, &m)
 	return m
@@ -216,16 +256,6 @@ func modeBits(m fs.FileMode) uint32 {
 		}
 	}
 	return b
-}
-
-func fileMode(b uint32) fs.FileMode {
-	m := fs.FileMode(b & 0o777)
-	for _, x := range modeMap {
-		if b&x.bit != 0 {
-			m |= x.mode
-		}
-	}
-	return m
 }
 
 var modeMap = []struct {

@@ -2,10 +2,13 @@ package files_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -22,12 +25,7 @@ func TestAttributes(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "dir/file", "x")
 	file, dir, link := filepath.Join(root, "dir/file"), filepath.Join(root, "dir"), filepath.Join(root, "link")
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := func(err error) { t.Helper(); must(t, err) }
 	must(os.Symlink("dir", link))
 	must(unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
 	for _, p := range []string{file, dir} {
@@ -75,6 +73,55 @@ func TestAttributes(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dest, "fifo")); err == nil {
 		t.Error("the FIFO was restored")
 	}
+}
+
+// Special files are made when asked for, devices by their own option; the
+// ACLs of files and directories come back, and none is inherited that a file
+// did not have.
+func TestSpecialFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making devices takes root")
+	}
+	root := t.TempDir()
+	at := func(p string) string { return filepath.Join(root, p) }
+	acl := []byte{2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 6, 0, 57, 5, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255,
+		16, 0, 6, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255}
+	write(t, root, "dir/file", "x")
+	write(t, root, "acl", "x")
+	must(t, os.Mkdir(at("shared"), 0o2770), os.Chmod(at("shared"), 0o770|os.ModeSetgid))
+	must(t, unix.Mkfifo(at("fifo"), 0o621), unix.Mknod(at("null"), unix.S_IFCHR|0o600, 1<<8|3), unix.Mknod(at("disk"), unix.S_IFBLK|0o600, 7<<8),
+		unix.Mknod(at("socket"), unix.S_IFSOCK|0o640, 0), os.Chmod(at("fifo"), 0o621), os.Lchown(at("socket"), 7, 8))
+	must(t, unix.Setxattr(at("acl"), "system.posix_acl_access", acl, 0), unix.Setxattr(at("shared"), "system.posix_acl_default", acl, 0),
+		unix.Setxattr(at("fifo"), "trusted.holdfast", []byte("x"), 0))
+	r, target, p := backedUp(t, root)
+	dest := t.TempDir()
+	must(t, unix.Setxattr(dest, "system.posix_acl_default", acl, 0))
+	state := func(dir string) map[string]string {
+		out := map[string]string{}
+		for rel, line := range snapshot(t, dir) {
+			var st unix.Stat_t
+			must(t, unix.Lstat(filepath.Join(dir, rel), &st))
+			names := make([]byte, 1000)
+			n, err := unix.Llistxattr(filepath.Join(dir, rel), names)
+			must(t, err)
+			list := strings.Split(string(names[:n]), "\x00")
+			slices.Sort(list)
+			out[rel] = fmt.Sprintf("%s %d:%d %o %d %q", line, st.Uid, st.Gid, st.Mode, st.Rdev, list)
+		}
+		return out
+	}
+	want := state(root)
+	for _, d := range []string{"null", "disk"} {
+		delete(want, d)
+	}
+	_, err := restored(t, r, p.ID, target, dest, "special=true")
+	must(t, err)
+	same(t, state(dest), want)
+	must(t, os.Remove(filepath.Join(dest, "fifo")), os.Symlink("/etc/passwd", filepath.Join(dest, "fifo")))
+	must(t, unix.Setxattr(filepath.Join(dest, "dir/file"), "user.more", []byte("x"), 0))
+	_, err = restored(t, r, p.ID, target, dest, "special=true", "devices=true", "overwrite=true")
+	must(t, err)
+	same(t, state(dest), state(root))
 }
 
 // What cannot be read is left out and named; the rest is kept. Root can read

@@ -2,8 +2,6 @@ package files
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,68 +23,67 @@ func (t *Target) Restore(ctx context.Context, v *backup.View, d backup.Destinati
 	if err != nil {
 		return err
 	}
-	r := &restorer{t: t, v: v, o: o}
+	return t.restore(ctx, v, d.Location, o)
+}
+
+func (t *Target) restore(ctx context.Context, v *backup.View, location string, o options) error {
+	sel, err := newSelection(o)
+	if err == nil {
+		err = sel.resolve(ctx, v)
+	}
+	if err != nil {
+		return err
+	}
+	r := &restorer{t: t, v: v, o: o, sel: sel, location: location, slots: make(chan struct{}, 2*max(2, runtime.GOMAXPROCS(0)))}
 	if !o.dryRun {
-		if r.root, err = openDestination(d.Location, o); err != nil {
+		if r.root, err = openDestination(location, o); err != nil {
 			return err
 		}
 		defer r.root.Close()
 	}
 	if err := r.run(ctx); err != nil {
-		if !o.dryRun {
-			err = fmt.Errorf("%w (%s now holds %d files of the point, each of them whole; remove it, or repeat with overwrite=true)", err, d.Location, r.files.Load())
+		if !o.dryRun && !o.undo {
+			err = fmt.Errorf("%w (%s now holds %d files of the point, each of them whole; remove it, or go on with overwrite=true)", err, location, r.files.Load())
 		}
 		return err
 	}
 	return nil
 }
 
-type options struct{ overwrite, dryRun bool }
-
-func parseOptions(d backup.Destination) (o options, err error) {
-	if d.Location == "" {
-		return o, errors.New("destination: Location is empty, want a directory")
-	}
-	for k, v := range d.Options {
-		if v != "true" && v != "false" {
-			return o, fmt.Errorf("destination: option %s=%q, want true or false", k, v)
-		}
-		switch k {
-		case "overwrite":
-			o.overwrite = v == "true"
-		case "dry-run":
-			o.dryRun = v == "true"
-		default:
-			return o, fmt.Errorf("destination: unknown option %q; there are overwrite and dry-run", k)
-		}
-	}
-	return o, nil
-}
-
 func openDestination(dir string, o options) (*os.Root, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	names, err := readNames(dir)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) > 0 && !o.overwrite {
-		return nil, fmt.Errorf("destination %s is not empty; choose another, or set overwrite=true", dir)
+	names, err := readDir(root)
+	if err == nil && len(names) > 0 && !o.overwrite {
+		err = fmt.Errorf("destination %s is not empty; choose another, or set overwrite=true", dir)
 	}
-	return os.OpenRoot(dir)
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
 }
 
 type restorer struct {
-	t     *Target
-	v     *backup.View
-	o     options
-	root  *os.Root
-	files atomic.Int64
+	t        *Target
+	v        *backup.View
+	o        options
+	sel      *selection
+	location string
+	root     *os.Root
+	files    atomic.Int64
+	slots    chan struct{} // chunks in memory
 
 	mu      sync.Mutex
 	damaged []error
 	count   int
+	made    map[string]bool // directories made on the way to what is selected
+	gone    bool            // an undo has found that there was no destination
 }
 
 const maxErrors = 20
@@ -100,20 +97,17 @@ func (r *restorer) damage(err error) {
 	}
 }
 
-// run restores in two passes: files and directories first, in parallel; then
-// what refers to them, and the descriptions of directories, which writing
-// into them would spoil. No symbolic link of the point exists while files
-// are written.
+// run restores in passes: files and directories first, in parallel; then
+// what is too much is deleted; then come what refers to files, and the
+// descriptions of directories, which writing into them would spoil. No
+// symbolic link of the point is made while files are written.
 func (r *restorer) run(ctx context.Context) error {
-	if err := r.content(ctx); err != nil {
+	if err := r.parallel(ctx, r.file, r.dispatch); err != nil {
 		return err
 	}
 	if !r.o.dryRun {
-		if err := r.references(ctx); err != nil {
+		if err := r.rest(ctx); err != nil {
 			return err
-		}
-		if err := syncTree(r.root); err != nil {
-			return fmt.Errorf("sync: %w", err)
 		}
 	}
 	if r.count > 0 {
@@ -122,25 +116,41 @@ func (r *restorer) run(ctx context.Context) error {
 	return nil
 }
 
-type task struct {
-	it backup.Item
-	m  meta
+func (r *restorer) rest(ctx context.Context) error {
+	if r.o.mirror && r.count == 0 {
+		if err := r.extras(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.references(ctx); err != nil {
+		return err
+	}
+	if err := syncTree(r.root); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	if r.o.verify {
+		return r.parallel(ctx, r.verifyFile, r.dispatchFiles)
+	}
+	return nil
 }
 
-func (r *restorer) content(ctx context.Context) error {
+// parallel hands what dispatch sends to several workers, each with a cursor
+// of its own.
+func (r *restorer) parallel(ctx context.Context, do func(context.Context, *dirCursor, expected) error,
+	dispatch func(context.Context, *dirCursor, chan<- expected) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	tasks := make(chan task, 16)
+	tasks := make(chan expected, 16)
 	var wg sync.WaitGroup
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
-			w := &dirCursor{root: r.root}
+			w := r.cursor()
 			defer w.close()
 			for k := range tasks {
 				if ctx.Err() != nil {
 					continue
 				}
-				err := r.file(ctx, w, k)
+				err := do(ctx, w, k)
 				switch {
 				case err == nil:
 				case errors.Is(err, backup.ErrDamaged) && ctx.Err() == nil:
@@ -151,7 +161,9 @@ func (r *restorer) content(ctx context.Context) error {
 			}
 		})
 	}
-	err := r.dispatch(ctx, tasks)
+	w := r.cursor()
+	err := dispatch(ctx, w, tasks)
+	w.close()
 	close(tasks)
 	wg.Wait()
 	if cause := context.Cause(ctx); cause != nil {
@@ -160,54 +172,97 @@ func (r *restorer) content(ctx context.Context) error {
 	return err
 }
 
+// cursor returns a cursor that makes directories.
+func (r *restorer) cursor() *dirCursor {
+	c := &dirCursor{root: r.root, make: true, clear: r.o.mirror || r.o.undo, each: r.t.entered, fix: writable}
+	if len(r.sel.include) > 0 {
+		c.made = func(parts []string) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.made == nil {
+				r.made = map[string]bool{}
+			}
+			r.made[strings.Join(parts, "/")] = true
+		}
+	}
+	return c
+}
+
+// writable makes sure that the owner of a directory can write into it; what
+// the point says of it comes at the end.
+func writable(dir *os.Root) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	fi, err := dir.Stat(".")
+	if err != nil || fi.Mode().Perm()&0o300 == 0o300 {
+		return err
+	}
+	return dir.Chmod(".", fi.Mode().Perm()|0o700)
+}
+
 // dispatch makes the directories and hands out the files.
-func (r *restorer) dispatch(ctx context.Context, tasks chan<- task) error {
-	w := &dirCursor{root: r.root}
-	defer w.close()
-	for it, err := range r.v.Items(ctx) {
+func (r *restorer) dispatch(ctx context.Context, w *dirCursor, tasks chan<- expected) error {
+	for e, err := range selected(ctx, r.v, r.sel) {
 		if err != nil {
 			return err
 		}
-		m, err := r.check(it)
-		if err != nil {
-			return err
-		}
-		switch m.Type {
+		switch e.m.Type {
 		case typeFile:
 			select {
-			case tasks <- task{it, m}:
+			case tasks <- e:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
 			continue
 		case typeDir:
 			if !r.o.dryRun {
-				if _, err := w.at(it.Path); err != nil {
+				if _, err := w.at(e.it.Path); err != nil {
 					return err
 				}
 			}
-		case typeFIFO, typeSocket, typeDevice:
-			r.t.c.Logger.Warn("not restored: special files are only recorded", "path", it.Path, "type", m.Type)
+		case typeAbsent:
+			if err := r.absent(e); err != nil {
+				return err
+			}
 		}
 		r.v.Wrote(1, 0)
 	}
 	return nil
 }
 
-// check refuses what no backup of this package makes: such a point was
+// dispatchFiles hands out the files only.
+func (r *restorer) dispatchFiles(ctx context.Context, w *dirCursor, tasks chan<- expected) error {
+	for e, err := range selected(ctx, r.v, r.sel) {
+		if err != nil {
+			return err
+		}
+		if e.m.Type != typeFile {
+			continue
+		}
+		select {
+		case tasks <- e:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// checkItem refuses what no backup of this package makes: such a point was
 // tampered with, and nothing of it deserves to be trusted.
-func (r *restorer) check(it backup.Item) (meta, error) {
+func checkItem(it backup.Item) (meta, error) {
 	m, err := decodeMeta(it)
 	if err != nil {
 		return m, err
 	}
-	if it.Path != rootPath || m.Type != typeDir {
+	if it.Path != rootPath || (m.Type != typeDir && m.Type != typeAbsent) {
 		if err := checkPath(it.Path); err != nil {
 			return m, err
 		}
 	}
 	switch m.Type {
-	case typeFile, typeDir, typeSymlink, typeFIFO, typeSocket, typeDevice:
+	case typeFile, typeDir, typeSymlink, typeFIFO, typeSocket, typeDevice, typeAbsent:
 		return m, nil
 	case typeLink:
 		if err := checkPath(string(m.Link)); err != nil {
@@ -226,267 +281,63 @@ func checkPath(p string) error {
 	return nil
 }
 
-// file writes one regular file.
-func (r *restorer) file(ctx context.Context, w *dirCursor, k task) error {
-	content, err := r.v.Open(ctx, k.it)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
+// file puts one regular file in its place.
+func (r *restorer) file(ctx context.Context, w *dirCursor, k expected) error {
 	if r.o.dryRun {
+		content, err := r.v.Open(ctx, k.it)
+		if err != nil {
+			return err
+		}
+		defer content.Close()
 		if _, err := io.Copy(io.Discard, content); err != nil {
 			return err
 		}
-	} else if err := r.write(w, k, content); err != nil {
+		r.done(k, k.it.Size)
+		return nil
+	}
+	dir, name, err := w.of(k.it.Path)
+	if err != nil {
 		return err
 	}
+	if r.o.overwrite {
+		fi, err := dir.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case fi.IsDir():
+			if err := r.removeDir(dir, name, k.it.Path); err != nil {
+				return err
+			}
+		default:
+			if fi.Mode().IsRegular() {
+				if done, err := r.update(ctx, dir, name, k, fi); done || err != nil {
+					return err
+				}
+			}
+			return r.replace(ctx, w, dir, name, k)
+		}
+	}
+	if err := r.create(ctx, w, dir, name, k); err != nil {
+		return err
+	}
+	r.done(k, k.it.Size)
+	return nil
+}
+
+func (r *restorer) done(k expected, written int64) {
 	r.files.Add(1)
-	r.v.Wrote(1, k.it.Size)
-	return nil
+	r.v.Wrote(0, written)
+	r.v.Kept(1, k.it.Size-written)
 }
 
-func (r *restorer) write(w *dirCursor, k task, content io.Reader) error {
-	dirName, name := path.Split(k.it.Path)
-	dir, err := w.at(strings.TrimSuffix(dirName, "/"))
-	if err != nil {
-		return err
+// removeDir makes way for what is no directory.
+func (r *restorer) removeDir(dir *os.Root, name, full string) error {
+	if r.o.mirror || r.o.undo {
+		return dir.RemoveAll(name)
 	}
-	temp := tempName()
-	f, err := dir.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, content)
-	if err == nil {
-		r.describe(f, k.it.Path, k.m)
-		err = syncFile(f)
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = dir.Chtimes(temp, k.m.ModTime, k.m.ModTime)
-	}
-	if err == nil {
-		err = r.free(dir, name, k.it.Path)
-	}
-	if err == nil {
-		err = dir.Rename(temp, name)
-	}
-	if err != nil {
-		dir.Remove(temp)
-		return fmt.Errorf("write %q: %w", k.it.Path, err)
+	if err := dir.Remove(name); err != nil {
+		return fmt.Errorf("%q is a directory in the destination and none in the point; with mirror=true it would be removed: %w", full, err)
 	}
 	return nil
-}
-
-func tempName() string {
-	var b [12]byte
-	rand.Read(b[:])
-	return ".holdfast-" + hex.EncodeToString(b[:])
-}
-
-// free makes sure that nothing is lost by creating name.
-func (r *restorer) free(dir *os.Root, name, full string) error {
-	if r.o.overwrite {
-		return nil
-	}
-	if _, err := dir.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, fmt.Errorf("%q is there already, though the destination was empty", full))
-	}
-	return nil
-}
-
-// describe sets owner, permissions and extended attributes. That they cannot
-// be set is logged: the content matters more.
-func (r *restorer) describe(f *os.File, p string, m meta) {
-	var errs []error
-	if m.Owner != nil && os.Geteuid() == 0 {
-		errs = append(errs, f.Chown(int(m.Owner.User), int(m.Owner.Group)))
-	}
-	if len(m.Xattrs) > 0 {
-		errs = append(errs, writeXattrs(f, m.Xattrs))
-	}
-	errs = append(errs, f.Chmod(fileMode(m.Mode))) // last: changing the owner clears set-uid
-	if err := errors.Join(errs...); err != nil {
-		r.t.c.Logger.Warn("restored without all of its attributes", "path", p, "error", err)
-	}
-}
-
-// references makes links, and describes directories from the bottom up.
-func (r *restorer) references(ctx context.Context) error {
-	w := &dirCursor{root: r.root}
-	defer w.close()
-	var open []task // directories we are in
-	leave := func(next string) error {
-		for len(open) > 0 && !strings.HasPrefix(next, open[len(open)-1].it.Path+"/") {
-			last := open[len(open)-1]
-			open = open[:len(open)-1]
-			if err := r.directory(last); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	var root *task
-	for it, err := range r.v.Items(ctx) {
-		if err != nil {
-			return err
-		}
-		m, err := r.check(it)
-		if err != nil {
-			return err
-		}
-		if it.Path == rootPath {
-			root = &task{it, m}
-			continue
-		}
-		if err := leave(it.Path); err != nil {
-			return err
-		}
-		switch m.Type {
-		case typeDir:
-			open = append(open, task{it, m})
-		case typeSymlink, typeLink:
-			if err := r.link(w, it, m); err != nil {
-				return err
-			}
-		}
-	}
-	if err := leave(""); err != nil {
-		return err
-	}
-	if root != nil {
-		return r.directory(*root)
-	}
-	return nil
-}
-
-// directory describes a directory once everything in it is done.
-func (r *restorer) directory(k task) error {
-	w := &dirCursor{root: r.root}
-	defer w.close()
-	dir, err := w.at(k.it.Path)
-	if err != nil {
-		return err
-	}
-	if err := dir.Chtimes(".", k.m.ModTime, k.m.ModTime); err != nil {
-		return fmt.Errorf("%q: %w", k.it.Path, err)
-	}
-	f, err := dir.Open(".")
-	if err != nil {
-		return fmt.Errorf("%q: %w", k.it.Path, err)
-	}
-	defer f.Close()
-	r.describe(f, k.it.Path, k.m)
-	return nil
-}
-
-// link makes a symbolic or a hard link.
-func (r *restorer) link(w *dirCursor, it backup.Item, m meta) error {
-	dirName, name := path.Split(it.Path)
-	dir, err := w.at(strings.TrimSuffix(dirName, "/"))
-	if err != nil {
-		return err
-	}
-	if err := r.free(dir, name, it.Path); err != nil {
-		return err
-	}
-	if r.o.overwrite {
-		if fi, err := dir.Lstat(name); err == nil && !fi.IsDir() {
-			if err := dir.Remove(name); err != nil {
-				return err
-			}
-		}
-	}
-	if m.Type == typeLink {
-		return r.hardLink(it, m)
-	}
-	if err := dir.Symlink(string(m.Link), name); err != nil {
-		return fmt.Errorf("%q: %w", it.Path, err)
-	}
-	var errs []error
-	if m.Owner != nil && os.Geteuid() == 0 {
-		errs = append(errs, dir.Lchown(name, int(m.Owner.User), int(m.Owner.Group)))
-	}
-	errs = append(errs, linkTimes(dir, name, m.ModTime))
-	if err := errors.Join(errs...); err != nil {
-		r.t.c.Logger.Warn("restored without all of its attributes", "path", it.Path, "error", err)
-	}
-	return nil
-}
-
-// hardLink gives a restored file a further name. If that file was damaged
-// and left out, so is this name of it.
-func (r *restorer) hardLink(it backup.Item, m meta) error {
-	target := string(m.Link)
-	fi, err := r.root.Lstat(filepath.FromSlash(target))
-	if errors.Is(err, fs.ErrNotExist) {
-		r.damage(fmt.Errorf("%q: %w: the file %q that it is another name of is missing", it.Path, backup.ErrDamaged, target))
-		return nil
-	}
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%q, which it is another name of, is no regular file", target)
-	}
-	if err == nil {
-		err = r.root.Link(filepath.FromSlash(target), filepath.FromSlash(it.Path))
-	}
-	if err != nil {
-		return fmt.Errorf("%q: %w", it.Path, err)
-	}
-	return nil
-}
-
-// A dirCursor keeps the directory open that was asked for last.
-type dirCursor struct {
-	root *os.Root
-	path string
-	cur  *os.Root
-}
-
-// at returns a directory below the root, made if need be; "" is the root. No
-// symbolic link is followed on the way.
-func (c *dirCursor) at(p string) (*os.Root, error) {
-	if p == "" || p == rootPath {
-		return c.root, nil
-	}
-	if c.cur != nil && c.path == p {
-		return c.cur, nil
-	}
-	c.close()
-	cur := c.root
-	for name := range strings.SplitSeq(p, "/") {
-		next, err := enter(cur, name)
-		if cur != c.root {
-			cur.Close()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("directory %q: %w", p, err)
-		}
-		cur = next
-	}
-	c.cur, c.path = cur, p
-	return cur, nil
-}
-
-func enter(dir *os.Root, name string) (*os.Root, error) {
-	fi, err := dir.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := dir.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-		fi, err = dir.Lstat(name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !fi.IsDir() {
-		return nil, fmt.Errorf("%q in the destination is no directory", name)
-	}
-	return dir.OpenRoot(name)
-}
-
-func (c *dirCursor) close() {
-	if c.cur != nil {
-		c.cur.Close()
-		c.cur = nil
-	}
 }

@@ -1,0 +1,94 @@
+//go:build unix
+
+package files_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/backup/files"
+)
+
+// Somebody with access to the destination replaces directories by symbolic
+// links that lead out of it, just as they are about to be used.
+func TestDirectorySwapped(t *testing.T) {
+	root := t.TempDir()
+	for i := range 20 {
+		write(t, root, fmt.Sprintf("d/e/canary%d", i), "evil")
+	}
+	must(t, os.Symlink("evil", filepath.Join(root, "d/e/l")), os.Link(filepath.Join(root, "d/e/canary1"), filepath.Join(root, "d/h")),
+		os.Mkdir(filepath.Join(root, "d/e/sub"), 0o700))
+	r, target, p := backedUp(t, root)
+	for _, dir := range []string{"d", "d/e"} {
+		for _, options := range []string{"", "overwrite=true", "overwrite=true mirror=true"} {
+			for call := range 6 { // the first may be in any of the passes
+				t.Run(fmt.Sprint(dir, options, call), func(t *testing.T) {
+					base := t.TempDir()
+					outside, dest := filepath.Join(base, "outside"), filepath.Join(base, "dest")
+					for _, p := range []string{"canary0", "canary1", "e/canary3", "e/l", "extra", "l"} {
+						write(t, outside, p, "alive")
+					}
+					write(t, dest, ".keep", "")
+					if options == "" {
+						must(t, os.Remove(filepath.Join(dest, ".keep")))
+					} else {
+						write(t, dest, "d/e/extra", "deleted by mirror")
+					}
+					before := snapshot(t, outside)
+					var mu sync.Mutex
+					n := 0
+					swapping := newTarget(t, files.Config{Root: root})
+					files.OnEnter(swapping, func(at string) {
+						mu.Lock()
+						defer mu.Unlock()
+						if at != dir {
+							return
+						}
+						if n++; n == call+1 {
+							full := filepath.Join(dest, dir)
+							if os.Rename(full, filepath.Join(base, "aside")) == nil {
+								os.Symlink(outside, full) // unless another worker has made it again
+							}
+						}
+					})
+					_, err := restored(t, r, p.ID, swapping, dest, strings.Fields(options)...)
+					t.Logf("swapped: %t; restore: %v", n > call, err)
+					same(t, snapshot(t, outside), before)
+				})
+			}
+		}
+	}
+	// And as fast as it can, without a seam.
+	base := t.TempDir()
+	outside, dest := filepath.Join(base, "outside"), filepath.Join(base, "dest")
+	write(t, outside, "e/canary1", "alive")
+	write(t, dest, "d/e/canary1", "old")
+	before := snapshot(t, outside)
+	stop, swapped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(swapped)
+		full, aside := filepath.Join(dest, "d"), filepath.Join(base, "aside")
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if os.Rename(full, aside) == nil {
+				os.Symlink(outside, full)
+				os.Remove(full)
+				os.Rename(aside, full)
+			}
+		}
+	}()
+	for range 40 {
+		restored(t, r, p.ID, target, dest, "overwrite=true")
+	}
+	close(stop)
+	<-swapped
+	same(t, snapshot(t, outside), before)
+}
