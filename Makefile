@@ -79,7 +79,9 @@ bench-backup: ## compare with restic and borg, BENCH='-size 300 -rounds 3' for l
 	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench $(BENCH)
 
 SCALE ?=
-bench-scale: ## how each step grows up to a million small files, SCALE='-files 100000' for less
+CHUNKS ?= 50000000
+bench-scale: ## how each step grows: a million small files, 50 million chunks (which take 4 GB); SCALE='-files 100000' CHUNKS=1000000 for less
+	HOLDFAST_CHUNKS=$(CHUNKS) $(GO) test -v -count=1 -timeout 1h -run '^TestScaleOfChunks$$' ./backup
 	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench scale $(SCALE)
 
 clean:

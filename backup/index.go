@@ -2,13 +2,10 @@ package backup
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
-	"strings"
 	"sync"
 )
 
@@ -120,6 +117,7 @@ type index struct {
 	segments [][]indexEntry      // each sorted by id; few
 	objects  map[string][]uint32 // index objects that are loaded, and the packs they list
 	encs     map[string][]byte   // one copy of each session key
+	held     []indexEntry        // see hold
 }
 
 type packInfo struct {
@@ -174,7 +172,7 @@ func (x *index) add(object string, packs []packRecord) {
 		}
 		listed = append(listed, n)
 		x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc,
-			session: strings.Clone(p.session), object: object})
+			session: p.session, object: object})
 		for _, e := range p.entries {
 			seg = append(seg, indexEntry{e.id, n, e.off, e.stored, e.plain})
 		}
@@ -182,6 +180,30 @@ func (x *index) add(object string, packs []packRecord) {
 	if object != "" {
 		x.objects[object] = listed
 	}
+	if x.held != nil {
+		x.held = append(x.held, seg...)
+		return
+	}
+	x.push(seg)
+}
+
+// hold puts off the sorting of what is added until release, for room
+// entries at first. Until then it is not found.
+func (x *index) hold(room int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.held = make([]indexEntry, 0, max(room, 1))
+}
+
+func (x *index) release() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	seg := x.held
+	x.held = nil
+	x.push(seg)
+}
+
+func (x *index) push(seg []indexEntry) {
 	if len(seg) == 0 {
 		return
 	}
@@ -194,12 +216,6 @@ func (x *index) add(object string, packs []packRecord) {
 		sortEntries(merged)
 		x.segments = append(x.segments[:n-2], merged)
 	}
-}
-
-func sortEntries(s []indexEntry) {
-	slices.SortFunc(s, func(a, b indexEntry) int {
-		return cmp.Or(bytes.Compare(a.id[:], b.id[:]), cmp.Compare(a.pack, b.pack))
-	})
 }
 
 // find yields every place where a chunk is stored.
@@ -265,10 +281,6 @@ func (x *index) snapshot() [][]indexEntry {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return slices.Clone(x.segments)
-}
-
-func searchEntries(s []indexEntry, id chunkID) int {
-	return sort.Search(len(s), func(i int) bool { return bytes.Compare(s[i].id[:], id[:]) >= 0 })
 }
 
 func (x *index) pack(n uint32) packInfo {

@@ -14,7 +14,10 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-const maxIndexObject = 256 << 20
+const (
+	maxIndexObject = 256 << 20
+	leastIndexed   = 41 // about the least that a chunk takes in an index
+)
 
 // readHeader reads the header of an object, whatever kind it has. front is
 // the beginning of the object.
@@ -158,14 +161,21 @@ func (r *Repository) loadLocked(ctx context.Context) error {
 
 func (r *Repository) loadListed(ctx context.Context) (again bool, err error) {
 	var keys []string
+	var size int64
 	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
 		if err != nil {
 			return false, fmt.Errorf("list indexes: %w", err)
 		}
 		if !r.index.has(info.Key) && r.bad[info.Key] == nil {
 			keys = append(keys, info.Key)
+			size += info.Size
 		}
 	}
+	if len(keys) == 0 {
+		return false, nil
+	}
+	r.index.hold(int(min(size/leastIndexed, 1<<26)))
+	defer r.index.release()
 	type result struct {
 		key   string
 		packs []packRecord
