@@ -34,7 +34,7 @@ func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs [
 	if err != nil {
 		return nil, err
 	}
-	objects := encodePackSums(packs)
+	objects := k.appendLogNeeds(encodePackSums(packs), p.Logs)
 	c := manifestContent{Point: p}
 	c.Stored, c.Packs = time.Time{}, Amount{} // known to the store, and above
 	for _, n := range roots {
@@ -59,6 +59,7 @@ type manifest struct {
 	point Point
 	roots []node
 	packs []packSum
+	logs  []logNeed
 	by    author
 }
 
@@ -86,7 +87,9 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 		return manifest{}, err
 	}
 	m := manifest{by: by}
-	if m.packs, err = decodePackSums(plain); err != nil {
+	d := &decoder{b: plain}
+	m.packs, m.logs = d.packSums(), d.logNeeds()
+	if err := d.end(); err != nil {
 		return manifest{}, err
 	}
 	s, err := secret(h.Enc)
@@ -120,7 +123,11 @@ func amountOf(packs []packSum) (a Amount) {
 
 func decodePackSums(plain []byte) ([]packSum, error) {
 	d := &decoder{b: plain}
-	var out []packSum
+	out := d.packSums()
+	return out, d.end()
+}
+
+func (d *decoder) packSums() (out []packSum) {
 	for n := d.count("packs", 34); n > 0 && d.err == nil; n-- {
 		p := packSum{sum: d.sum("pack"), kind: kindOf(d.byte("kind")), size: int64(d.uint("size", maxPack))}
 		if p.kind == "" {
@@ -128,7 +135,7 @@ func decodePackSums(plain []byte) ([]packSum, error) {
 		}
 		out = append(out, p)
 	}
-	return out, d.end()
+	return out
 }
 
 func decodeContent(id PointID, plain []byte) (Point, []node, error) {

@@ -50,7 +50,8 @@ type Point struct {
 	Stats  Stats             `json:"stats"`
 	Packs  Amount            `json:"packs,omitzero"` // that it needed when it was written, its own and those it relied on
 
-	Externals []External `json:"externals,omitempty"`
+	Externals []External    `json:"externals,omitempty"`
+	Logs      []LogPosition `json:"logs,omitempty"` // what it needs of logs
 
 	// Warnings tells what is missing or was inconsistent; WarningCount is
 	// their number, of which at most the first 1,000 are kept.

@@ -224,7 +224,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	}
 	point := Point{
 		ID: id, Name: name, Kind: t.Kind(), Mode: mode, Time: at, Ended: time.Now().UTC(), Tags: maps.Clone(o.Tags), Writer: r.c.Writer,
-		Externals: s.externals, Warnings: s.warnings, WarningCount: s.warningCount, Stats: s.stats,
+		Externals: s.externals, Logs: s.logs, Warnings: s.warnings, WarningCount: s.warningCount, Stats: s.stats,
 	}
 	if parent != nil {
 		point.Parent = parent.Point().ID

@@ -32,6 +32,7 @@ type Session struct {
 	over    bool
 
 	externals    []External
+	logs         []LogPosition
 	warnings     []Warning
 	warningCount int64
 	stats        Stats
