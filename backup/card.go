@@ -34,11 +34,18 @@ type CardOptions struct {
 // format and the program's source, and nothing secret: neither keys nor the
 // names of points. Make a new one when the recipients change.
 func (r *Repository) RecoveryCard(ctx context.Context, w io.Writer, o CardOptions) error {
+	r, err := r.current(ctx)
+	if err != nil {
+		return fmt.Errorf("recovery card: %w", err)
+	}
 	c := card{
 		CardOptions: o, ID: r.keys.format.ID, Made: time.Now().UTC().Format(time.DateOnly),
 		Created: r.keys.format.Created.Format(time.DateOnly), Format: formatText, Reader: readerSource,
 	}
 	c.Keys = append(c.Keys, cardKeys{Name: formatKey, Stanzas: r.keys.format.Stanzas, Text: wrap64(r.keys.encoded)})
+	if o := r.keys.present; o != nil {
+		c.Keys = append(c.Keys, cardKeys{Name: keysKey(o.Generation), Stanzas: o.Stanzas, Text: wrap64(o.encoded)})
+	}
 	for info, err := range r.Manifests(ctx) {
 		if err != nil {
 			return fmt.Errorf("recovery card: %w", err)

@@ -28,8 +28,11 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 	if err = errors.Join(err, r.readable()); err != nil {
 		return CheckReport{}, fmt.Errorf("check: %w", err)
 	}
+	if r, err = r.current(ctx); err != nil {
+		return CheckReport{}, fmt.Errorf("check: %w", err)
+	}
 	c := newChecker(r, o)
-	for _, step := range []func(context.Context) error{c.format, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.content, c.points, c.confirm, c.losses} {
+	for _, step := range []func(context.Context) error{c.format, c.generations, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.content, c.points, c.confirm, c.losses} {
 		if err := step(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check: %w", err)
 		}

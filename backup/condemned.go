@@ -217,7 +217,7 @@ func decodeSessions(plain []byte) ([]PointID, error) {
 // tombstone reports whether what is stored at the key of a manifest says that
 // there will never be one.
 func (r *Repository) tombstone(ctx context.Context, info provider.Info) (bool, error) {
-	if info.Size > int64(len(r.keys.encoded))*4/3+2048 {
+	if info.Size > int64(r.keys.copies())*4/3+2048 {
 		return false, nil // a manifest: more than the header of a tombstone
 	}
 	b, _, err := provider.ReadAll(ctx, r.c.Store, info.Key, maxManifest)

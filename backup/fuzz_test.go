@@ -33,7 +33,7 @@ func testKeys(t testing.TB) (*keys, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := openFormat(b, func(s []Stanza, ok func([]byte) bool) ([]byte, error) { return ring.unwrap(t.Context(), s, ok) })
+	k, _, err := openFormat(b, func(s []Stanza, ok func([]byte) bool) ([]byte, error) { return ring.unwrap(t.Context(), s, ok) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func FuzzFormat(f *testing.F) {
 	f.Add([]byte("{}\n" + string(bytes.Repeat([]byte("0"), 64)) + "\n"))
 	ring := Keyring{Identities: []Identity{plainKey{}}}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, err := openFormat(b, func(s []Stanza, ok func([]byte) bool) ([]byte, error) { return ring.unwrap(t.Context(), s, ok) })
+		_, _, err := openFormat(b, func(s []Stanza, ok func([]byte) bool) ([]byte, error) { return ring.unwrap(t.Context(), s, ok) })
 		known(t, err)
 	})
 }

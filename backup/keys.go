@@ -79,9 +79,13 @@ type keys struct {
 	index   []byte
 	logName []byte
 	logSum  []byte
-	writer  []byte // the secret that all of the above derive from
-	public  hpke.PublicKey
-	private hpke.PrivateKey // nil in a process that cannot read
+	writer  []byte          // the secret that all of the above derive from
+	public  hpke.PublicKey  // of the present generation
+	private hpke.PrivateKey // likewise; nil in a process that cannot read
+
+	privates map[int]hpke.PrivateKey // by generation
+	present  *keysObject             // of the present generation; nil if that is the first
+	widest   int                     // size of the largest keys object
 	trust
 }
 
@@ -104,6 +108,7 @@ func keysFromRoot(root []byte) (*keys, error) {
 	}
 	k := keysFromWriter(derive(root, nil, "writer"))
 	k.public, k.private, k.trust = private.PublicKey(), private, authorityFromRoot(root, 1)
+	k.privates = map[int]hpke.PrivateKey{1: private}
 	return k, nil
 }
 
@@ -184,35 +189,34 @@ func decodeFormat(b []byte) (f format, line []byte, mac string, err error) {
 	return f, line, string(rest[:64]), nil
 }
 
-// openFormat unwraps the root of a format object and checks that all of it
-// is what the repository was made with.
-func openFormat(b []byte, unwrap func(stanzas []Stanza, accept func([]byte) bool) ([]byte, error)) (*keys, error) {
+// openFormat unwraps the root of a format object, returns it too, and checks
+// that all of it is what the repository was made with.
+func openFormat(b []byte, unwrap func(stanzas []Stanza, accept func([]byte) bool) ([]byte, error)) (*keys, []byte, error) {
 	f, line, mac, err := decodeFormat(b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	root, err := unwrap(f.Stanzas, func(root []byte) bool {
 		return len(root) == 32 && hmac.Equal([]byte(formatMAC(root, line)), []byte(mac))
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer clear(root)
 	k, err := keysFromRoot(root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := f.Cut.valid(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !bytes.Equal(f.Public, k.private.PublicKey().Bytes()) {
-		return nil, fmt.Errorf("format object: %w: public key does not belong to the root", ErrDamaged)
+		return nil, nil, fmt.Errorf("format object: %w: public key does not belong to the root", ErrDamaged)
 	}
 	if !bytes.Equal(f.Authority, k.authorities[1]) {
-		return nil, fmt.Errorf("format object: %w: authority does not belong to the root", ErrDamaged)
+		return nil, nil, fmt.Errorf("format object: %w: authority does not belong to the root", ErrDamaged)
 	}
 	k.format, k.encoded = f, b
-	return k, nil
+	return k, root, nil
 }
 
 // newSession makes a session's secret and what to store so that a reader
@@ -223,7 +227,7 @@ func (k *keys) newSession() (secret, enc []byte, err error) {
 		return nil, nil, fmt.Errorf("session key: %w", err)
 	}
 	secret, err = sender.Export("secret", 32)
-	return secret, enc, err
+	return secret, joinEnc(enc, k.generation), err
 }
 
 // openSession is the reader's side of newSession. Any enc of the right
@@ -232,7 +236,12 @@ func (k *keys) openSession(enc []byte) ([]byte, error) {
 	if k.private == nil {
 		return nil, ErrSealed
 	}
-	rec, err := hpke.NewRecipient(enc, k.private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
+	enc, generation := splitEnc(enc)
+	private, err := k.privateFor(generation)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := hpke.NewRecipient(enc, private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: session key: %v", ErrDamaged, err)
 	}

@@ -48,22 +48,28 @@ type objectHeader struct {
 	Kind    string `json:"kind"`
 	Salt    []byte `json:"salt"`              // 32 random bytes, for the keys of this object
 	Session string `json:"session,omitempty"` // id of the point that the writing session was to make
-	Enc     []byte `json:"enc,omitempty"`     // the session's secret, encapsulated
+	Enc     []byte `json:"enc,omitempty"`     // the session's secret, encapsulated; in memory as joinEnc says
+	Gen     int    `json:"gen,omitempty"`     // to the key of this generation; absent if it is the first
 	Writer  string `json:"writer,omitempty"`
 
 	Cert *signedCertificate `json:"cert,omitempty"` // of the writer, in objects that are signed
 
-	Format []byte `json:"format"` // the format object, so that it can be restored from anywhere
+	Format []byte `json:"format"`         // the format object, so that it can be restored from anywhere
+	Keys   []byte `json:"keys,omitempty"` // and the present keys object, if there is one
 }
 
 // newHeader returns the first bytes of a new object.
 func (k *keys) newHeader(kind, session string, enc []byte) (objectHeader, []byte, error) {
-	h := objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Session: session, Enc: enc, Writer: k.self.name, Format: k.encoded}
+	h := objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Session: session, Enc: enc, Writer: k.self.name, Format: k.encoded, Keys: k.keysEncoded()}
 	if signedKind(kind) {
 		h.Cert = k.cert
 	}
 	rand.Read(h.Salt)
-	j, err := json.Marshal(h)
+	stored := h
+	if stored.Enc, stored.Gen = splitEnc(enc); stored.Gen == 1 {
+		stored.Gen = 0
+	}
+	j, err := json.Marshal(stored)
 	if err != nil {
 		return h, nil, err
 	}
@@ -103,9 +109,12 @@ func decodeHeader(b []byte, kind string) (h objectHeader, head, rest []byte, err
 		return h, nil, nil, fmt.Errorf("%w: object version %d", ErrFormat, h.Version)
 	case h.Kind != kind:
 		return h, nil, nil, fmt.Errorf("%w: a %.20q where a %q belongs", ErrDamaged, h.Kind, kind)
+	case h.Gen < 0 || h.Gen == 1 || h.Gen > maxGenerations || h.Gen != 0 && len(h.Enc) != encSize:
+		return h, nil, nil, fmt.Errorf("%w: session key of %d bytes and generation %d", ErrDamaged, len(h.Enc), h.Gen)
 	case len(h.Salt) != 32:
 		return h, nil, nil, fmt.Errorf("%w: salt of %d bytes", ErrDamaged, len(h.Salt))
 	}
+	h.Enc = joinEnc(h.Enc, h.Gen)
 	return h, b[:n], b[n:], nil
 }
 

@@ -480,6 +480,10 @@ func (r *Repository) Objects(ctx context.Context, manifestKey string) iter.Seq2[
 }
 
 func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provider.Info, error) {
+	r, err := r.current(ctx)
+	if err != nil {
+		return nil, err
+	}
 	id, ok := pointIDOf(manifestKey)
 	if !ok {
 		return nil, errors.New("not the key of a manifest")
@@ -520,6 +524,11 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 	case !errors.Is(err, provider.ErrNotFound):
 		return nil, err
 	}
+	generations, err := r.storedGenerations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, generations...)
 	slices.SortFunc(out, func(a, b provider.Info) int { return strings.Compare(a.Key, b.Key) })
 	return out, nil
 }

@@ -249,7 +249,7 @@ func (p *pipeline) reserve(ctx context.Context, k *packer, r ref, n int) (*packB
 		p.upload(ctx, k)
 	}
 	if k.cur == nil {
-		buf, err := p.take(ctx, k.free, max(k.target, maxFrame+packSlack+2*len(p.r.keys.encoded)))
+		buf, err := p.take(ctx, k.free, max(k.target, maxFrame+packSlack+2*p.r.keys.copies()))
 		if err != nil {
 			return nil, nil, err
 		}

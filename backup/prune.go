@@ -120,6 +120,9 @@ func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneReport, er
 	if err = errors.Join(err, r.readable()); err != nil {
 		return PruneReport{}, fmt.Errorf("prune: %w", err)
 	}
+	if r, err = r.current(ctx); err != nil {
+		return PruneReport{}, fmt.Errorf("prune: %w", err)
+	}
 	fresh := newRepository(r.c, r.keys)
 	p := &pruner{r: fresh, o: o, live: newLiveSet(fresh)}
 	if err := p.run(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 // RepairReport tells what [Repository.Repair] has done.
 type RepairReport struct {
 	Format  bool     `json:"format,omitempty"`  // the format object was put back
+	Keys    []string `json:"keys,omitempty"`    // keys objects that were put back or, being none, removed
 	Indexed int      `json:"indexed,omitempty"` // packs that were in no readable index and are now
 	Removed []string `json:"removed,omitempty"` // index objects that were unreadable or listed lost packs
 	Lost    []string `json:"lost,omitempty"`    // packs that indexes listed and that are gone
@@ -34,7 +35,13 @@ func (r *Repository) Repair(ctx context.Context) (RepairReport, error) {
 }
 
 func (r *Repository) repair(ctx context.Context) (rep RepairReport, err error) {
+	if r, err = r.current(ctx); err != nil {
+		return rep, err
+	}
 	if rep.Format, err = r.repairFormat(ctx); err != nil {
+		return rep, err
+	}
+	if rep.Keys, err = r.repairKeys(ctx); err != nil {
 		return rep, err
 	}
 	fresh := newRepository(r.c, r.keys)

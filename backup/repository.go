@@ -33,6 +33,8 @@ type Repository struct {
 	loading  sync.Mutex  // one at a time looks for indexes
 	verified atomic.Bool // the presence of packs, for Objects
 
+	next atomic.Pointer[Repository] // what it is after the recipients have changed, see current
+
 	searched bool // packs without an index have been looked for
 	bad      map[string]error
 }
@@ -59,13 +61,14 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("init repository: %w", err)
 	}
-	k, err := openFormat(b, c.unwrapper(ctx))
+	k, root, err := openFormat(b, c.unwrapper(ctx))
+	clear(root)
 	if err != nil {
 		return nil, fmt.Errorf("init repository: %w", err)
 	}
 	// A damaged repository may have lost its format object; its points must
 	// not become unreadable neighbours of a new one.
-	for _, prefix := range []string{pointPrefix, indexPrefix, kindData + "/", kindMeta + "/"} {
+	for _, prefix := range []string{pointPrefix, indexPrefix, keysPrefix, kindData + "/", kindMeta + "/"} {
 		for info, err := range c.Store.List(ctx, prefix, provider.ListOptions{}) {
 			if err != nil {
 				return nil, fmt.Errorf("init repository: %w", err)
@@ -97,6 +100,9 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 		open = openSealed
 	}
 	k, err := open(ctx, c)
+	if err == nil && k.private == nil {
+		k, err = k.follow(ctx, c.Store)
+	}
 	if err == nil {
 		c, err = c.obey(k.format)
 	}
@@ -118,60 +124,36 @@ func (c Config) unwrapper(ctx context.Context) func([]Stanza, func([]byte) bool)
 	return func(s []Stanza, accept func([]byte) bool) ([]byte, error) { return c.Keyring.unwrap(ctx, s, accept) }
 }
 
-func openKeys(ctx context.Context, c Config) (*keys, error) {
-	b, _, err := provider.ReadAll(ctx, c.Store, formatKey, maxFormat)
-	lost := errors.Is(err, provider.ErrNotFound)
-	if err != nil && !lost && !errors.Is(err, provider.ErrCorrupt) {
-		return nil, err
-	}
-	if err == nil {
-		var k *keys
-		if k, err = openFormat(b, c.unwrapper(ctx)); err == nil {
-			return k, nil
-		}
-	}
-	k, copyErr := openCopy(ctx, c, b)
-	switch {
-	case copyErr == nil:
-		c.Logger.Warn("format object is lost or damaged; using the copy in another object", "error", err)
-		return k, nil
-	case !lost:
-		return nil, c.explain(b, err)
-	case errors.Is(copyErr, provider.ErrNotFound):
-		return nil, ErrNoRepository
-	}
-	return nil, copyErr
-}
-
 // openCopy opens the keys from the copy of the format object in any other.
 // known is the format object, which is of no use: if a copy is the same,
 // there is no point in searching on. [provider.ErrNotFound] if there is no
 // other object.
-func openCopy(ctx context.Context, c Config, known []byte) (*keys, error) {
+func openCopy(ctx context.Context, c Config, known []byte, unwrap func([]Stanza, func([]byte) bool) ([]byte, error)) (*keys, []byte, error) {
 	err := provider.ErrNotFound
 	tries := 0
 	for _, p := range []string{pointPrefix, indexPrefix, sessionPrefix, kindMeta + "/", kindData + "/"} {
 		for info, lerr := range c.Store.List(ctx, p, provider.ListOptions{}) {
 			if lerr != nil {
-				return nil, lerr
+				return nil, nil, lerr
 			}
 			if tries++; tries > 100 {
-				return nil, err
+				return nil, nil, err
 			}
 			var h objectHeader
 			if h, _, err = readHeader(ctx, c.Store, info); err != nil {
 				continue
 			}
 			if bytes.Equal(h.Format, known) {
-				return nil, ErrNoIdentity
+				return nil, nil, ErrNoIdentity
 			}
 			var k *keys
-			if k, err = openFormat(h.Format, c.unwrapper(ctx)); err == nil {
-				return k, nil
+			var root []byte
+			if k, root, err = openFormat(h.Format, unwrap); err == nil {
+				return k, root, nil
 			}
 		}
 	}
-	return nil, err
+	return nil, nil, err
 }
 
 // Backup makes a point of t under name, which is the workload's: 1 to 200
@@ -181,6 +163,10 @@ func openCopy(ctx context.Context, c Config, known []byte) (*keys, error) {
 // out, the error says so, and the point exists or not. What was uploaded
 // before an error is used by the next backup.
 func (r *Repository) Backup(ctx context.Context, name string, t Target, o BackupOptions) (Point, error) {
+	r, err := r.current(ctx)
+	if err != nil {
+		return Point{}, fmt.Errorf("backup %q: %w", name, err)
+	}
 	point, err := r.backup(ctx, name, t, o)
 	if err != nil {
 		return Point{}, fmt.Errorf("backup %q: %w", name, err)
@@ -376,6 +362,10 @@ func (r *Repository) View(ctx context.Context, id PointID) (*View, error) {
 	if err := r.readable(); err != nil {
 		return nil, fmt.Errorf("point %s: %w", id, err)
 	}
+	r, err := r.current(ctx)
+	if err != nil {
+		return nil, err
+	}
 	m, err := r.manifest(ctx, id)
 	if err != nil {
 		return nil, err
@@ -388,6 +378,10 @@ func (r *Repository) View(ctx context.Context, id PointID) (*View, error) {
 
 // Point describes one point. [provider.ErrNotFound], [ErrDamaged].
 func (r *Repository) Point(ctx context.Context, id PointID) (Point, error) {
+	r, err := r.current(ctx)
+	if err != nil {
+		return Point{}, err
+	}
 	m, err := r.manifest(ctx, id)
 	return m.point, err
 }
@@ -398,6 +392,11 @@ func (r *Repository) Point(ctx context.Context, id PointID) (Point, error) {
 // not known; a process that cannot read lists all points so, with Sealed set.
 func (r *Repository) Points(ctx context.Context, name string) iter.Seq2[Point, error] {
 	return func(yield func(Point, error) bool) {
+		r, err := r.current(ctx)
+		if err != nil {
+			yield(Point{}, err)
+			return
+		}
 		for m, err := range r.manifests(ctx) {
 			if err != nil {
 				yield(Point{}, err)

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -40,6 +41,9 @@ type credentialText struct {
 	Writer  []byte             `json:"writer"` // the writer secret
 	Seed    []byte             `json:"seed"`   // of the signing key
 	Cert    *signedCertificate `json:"cert"`
+
+	Keys        []byte   `json:"keys,omitempty"` // the present keys object, if there is one
+	Authorities [][]byte `json:"authorities"`    // public, of all generations, the first first
 }
 
 const credentialKind = "writer credential"
@@ -52,6 +56,10 @@ func (r *Repository) Seal(ctx context.Context, name string) (Credential, error) 
 	if err := errors.Join(ctx.Err(), r.readable()); err != nil {
 		return Credential{}, fmt.Errorf("seal: %w", err)
 	}
+	r, err := r.current(ctx)
+	if err != nil {
+		return Credential{}, fmt.Errorf("seal: %w", err)
+	}
 	if !writerPattern.MatchString(name) {
 		return Credential{}, fmt.Errorf("seal: name %.80q: want 1 to 64 of [a-zA-Z0-9._-]", name)
 	}
@@ -59,7 +67,7 @@ func (r *Repository) Seal(ctx context.Context, name string) (Credential, error) 
 	rand.Read(seed)
 	cert, _ := r.keys.certify(name, roleSealed, ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
 	text, err := json.Marshal(credentialText{Kind: credentialKind, Version: formatVersion,
-		Format: r.keys.encoded, Writer: r.keys.writer, Seed: seed, Cert: cert})
+		Format: r.keys.encoded, Writer: r.keys.writer, Seed: seed, Cert: cert, Keys: r.keys.keysEncoded(), Authorities: r.keys.authorityList()})
 	if err != nil {
 		return Credential{}, fmt.Errorf("seal: %w", err)
 	}
@@ -121,11 +129,30 @@ func (c Credential) keys() (*keys, error) {
 	if k.public, err = kem().NewPublicKey(f.Public); err != nil {
 		return nil, fmt.Errorf("%w: public key: %v", ErrDamaged, err)
 	}
-	if len(f.Authority) != ed25519.PublicKeySize {
+	if len(t.Authorities) == 0 || len(f.Authority) != ed25519.PublicKeySize || !bytes.Equal(f.Authority, t.Authorities[0]) {
 		return nil, fmt.Errorf("%w: authority of %d bytes", ErrDamaged, len(f.Authority))
 	}
 	k.format, k.encoded = f, t.Format
-	k.trust = trustIn(map[int]ed25519.PublicKey{1: f.Authority})
+	k.trust = trustIn(map[int]ed25519.PublicKey{})
+	for i, a := range t.Authorities {
+		if len(a) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: authority of %d bytes", ErrDamaged, len(a))
+		}
+		k.authorities[i+1] = a
+	}
+	k.generation = 1
+	if t.Keys != nil {
+		o, err := decodeGeneration(t.Keys)
+		if err == nil {
+			err = k.adopt(o)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if k.generation != len(t.Authorities) {
+		return nil, fmt.Errorf("%w: %d authorities of %d generations", ErrDamaged, len(t.Authorities), k.generation)
+	}
 	if k.self, err = k.author(t.Cert); err != nil {
 		return nil, err
 	}

@@ -204,7 +204,7 @@ func TestForeignAuthority(t *testing.T) {
 	}
 	root := f.Stanzas[0].Body
 	forged := string(j) + "\n" + formatMAC(root, j) + "\n"
-	_, err = openFormat([]byte(forged), func(s []Stanza, ok func([]byte) bool) ([]byte, error) { return slices.Clone(root), nil })
+	_, _, err = openFormat([]byte(forged), func(s []Stanza, ok func([]byte) bool) ([]byte, error) { return slices.Clone(root), nil })
 	if !errors.Is(err, ErrDamaged) {
 		t.Errorf("a format object with another authority: %v, want ErrDamaged", err)
 	}
