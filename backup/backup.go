@@ -26,6 +26,12 @@
 // names them. Indexes and the format object can be rebuilt from the rest by
 // [Repository.Repair].
 //
+// [Repository.AddRecipients] and [Repository.Rotate] change who that is, and
+// encrypt nothing anew. A repository is shredded by destroying every key that
+// unwraps it, in a key management service for instance: the wrapped copies in
+// its objects, its replicas and its locked versions open nothing then. What is
+// to be shredded alone has a repository of its own.
+//
 // # What it does not do
 //
 // [Repository.Forget] removes a point; the space of chunks that no point

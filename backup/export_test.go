@@ -44,3 +44,35 @@ func Fresh(r *Repository, c Config) *Repository {
 	}
 	return newRepository(c, r.keys)
 }
+
+// ReadsWithOldKeys reports whether any of the keys that r was opened with,
+// whatever generation they are of, opens the content of a point's manifest.
+func ReadsWithOldKeys(ctx context.Context, r *Repository, id PointID) (bool, error) {
+	b, _, err := provider.ReadAll(ctx, r.c.Store, pointKey(id), maxManifest)
+	if err != nil {
+		return false, err
+	}
+	h, head, rest, err := decodeHeader(b, kindPoint)
+	if err != nil {
+		return false, err
+	}
+	_, rest, err = cutSection(rest)
+	if err != nil {
+		return false, err
+	}
+	content, _, err := cutSection(rest)
+	if err != nil {
+		return false, err
+	}
+	enc, _ := splitEnc(h.Enc)
+	for g := range r.keys.privates {
+		secret, err := r.keys.openSession(joinEnc(enc, g))
+		if err != nil {
+			return false, err
+		}
+		if _, err := openSection(secret, h, head, "content", pointKey(id), content); err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}

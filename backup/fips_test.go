@@ -41,7 +41,7 @@ func TestFIPSLife(t *testing.T) {
 	if !underFIPS(t) {
 		return
 	}
-	kms := providertest.NewKMS("east", "key/1")
+	kms := providertest.NewKMS("east", "key/1", "key/2")
 	c := kmsConfig(providertest.NewMemory(), kms)
 	r, err := backup.Init(t.Context(), c)
 	if err != nil {
@@ -65,6 +65,18 @@ func TestFIPSLife(t *testing.T) {
 		t.Errorf("check: %+v, %v", rep, err)
 	}
 	mustHold(t, r, p.ID, target.files)
+	if err := r.AddRecipients(t.Context(), kmsRecipients(kms, "key/2")...); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Rotate(t.Context(), kmsRecipients(kms, "key/2", "key/1")...); err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := r.Seal(t.Context(), "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := mustBackup(t, reopenWith(t, backup.Config{Store: c.Store, Credential: sealed}), "w", target, backup.Full)
+	mustHold(t, reopenWith(t, c), after.ID, target.files)
 	var plain bytes.Buffer
 	flat := treeOf(map[string]string{"a": "b"})
 	p = mustBackup(t, r, "flat", flat, backup.Full)
@@ -163,6 +175,15 @@ func refusesAge(t *testing.T, c backup.Config, r *backup.Repository, source stri
 		if _, err := backup.Open(t.Context(), o); !isPolicy(err, source) {
 			t.Errorf("open, %s: %v", name, err)
 		}
+	}
+	if err := r.AddRecipients(t.Context(), backup.AgeRecipients(identity.Recipient())...); !errors.Is(err, backup.ErrPolicy) {
+		t.Errorf("add: %v", err)
+	}
+	if err := r.Rotate(t.Context(), append(backup.AgeRecipients(identity.Recipient()), c.Keyring.Recipients...)...); !errors.Is(err, backup.ErrPolicy) {
+		t.Errorf("rotate: %v", err)
+	}
+	if _, err := r.OpenedBy(t.Context(), backup.AgeIdentities(identity)[0]); !errors.Is(err, backup.ErrPolicy) {
+		t.Errorf("opened by: %v", err)
 	}
 	target := treeOf(map[string]string{"a": "b"})
 	p := mustBackup(t, r, "w", target, backup.Full)

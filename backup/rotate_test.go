@@ -58,7 +58,7 @@ func recipients(t *testing.T, r *backup.Repository) (generation int, keys []stri
 	return generation, keys
 }
 
-func mustCheck(t *testing.T, r *backup.Repository) {
+func mustBeSound(t *testing.T, r *backup.Repository) {
 	t.Helper()
 	if rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
 		t.Errorf("check: %+v, %v", rep, err)
@@ -70,7 +70,8 @@ func mustCheck(t *testing.T, r *backup.Repository) {
 // processes that have the repository open go on.
 func TestGenerations(t *testing.T) {
 	s := newKeyScene(t)
-	open1 := s.open(t, "key/1") // stay open all the time
+	open1 := s.open(t, "key/1") // stays open all the time
+	open0 := s.open(t, "key/1") // is not told of anything
 	if err := open1.AddRecipients(t.Context(), kmsRecipients(s.kms, "key/2")...); err != nil {
 		t.Fatal(err)
 	}
@@ -96,9 +97,15 @@ func TestGenerations(t *testing.T) {
 		mustHold(t, r, second.ID, map[string]file{"second": {content: random(2, 200_000)}})
 		mustHold(t, r, third.ID, s.target.files)
 		mustHold(t, r, fourth.ID, files)
-		mustCheck(t, r)
+		mustBeSound(t, r)
 	}
-	// The one who was removed.
+	// The one who was removed, with the keys he has in his hands, and without
+	// the manners of this library.
+	for id, want := range map[backup.PointID]bool{s.first: true, second.ID: true, third.ID: false, fourth.ID: false} {
+		if got, err := backup.ReadsWithOldKeys(t.Context(), open0, id); err != nil || got != want {
+			t.Errorf("old keys open %s: %t, %v; want %t", id, got, err, want)
+		}
+	}
 	for name, err := range map[string]error{
 		"open":   func() error { _, err := backup.Open(t.Context(), s.config(s.store, "key/1")); return err }(),
 		"backup": func() error { _, err := open1.Backup(t.Context(), "w", s.target, backup.BackupOptions{}); return err }(),
@@ -131,7 +138,7 @@ func TestGenerations(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustHold(t, s.open(t, "key/2"), s.first, s.target.files)
-	mustCheck(t, r)
+	mustBeSound(t, r)
 }
 
 // A keysCopy is what an object holds of the keys: a format or keys object, or
@@ -339,14 +346,14 @@ func TestLostKeys(t *testing.T) {
 		if b, _, err := provider.ReadAll(t.Context(), store, key3, 1<<20); err != nil || !bytes.Equal(b, was) {
 			t.Errorf("%s: what was put back is not what was lost: %v", name, err)
 		}
-		mustCheck(t, reopenWith(t, s.config(store, "key/2")))
+		mustBeSound(t, reopenWith(t, s.config(store, "key/2")))
 	}
 	// Without an earlier one nothing is missed.
 	store := copyStore(t, s.store)
 	drop(key2)(store)
 	r = reopenWith(t, s.config(store, "key/2"))
 	mustHold(t, r, s.first, s.target.files)
-	mustCheck(t, r)
+	mustBeSound(t, r)
 }
 
 // Who can write and holds no key cannot make a generation, nor keep others
@@ -398,7 +405,50 @@ func TestForgedKeys(t *testing.T) {
 	if err := r.Rotate(t.Context(), kmsRecipients(s.kms, "key/1", "key/2")...); err != nil {
 		t.Error(err)
 	}
-	mustCheck(t, s.open(t, "key/2"))
+	mustBeSound(t, s.open(t, "key/2"))
+}
+
+// A writer that cannot read goes over to the new keys with what its
+// credential holds, in a process that runs and in one that starts; so does
+// a credential of a later generation. Who was removed reads nothing of it.
+func TestSealedWriterFollows(t *testing.T) {
+	s := newKeyScene(t)
+	r := s.open(t, "key/1", "key/2")
+	credential := func() backup.Config {
+		c, err := r.Seal(t.Context(), "host")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return backup.Config{Store: s.store, Credential: c}
+	}
+	old := credential()
+	running := reopenWith(t, old)
+	for range 2 {
+		if err := r.Rotate(t.Context(), kmsRecipients(s.kms, "key/2")...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	young := credential()
+	for i, w := range []*backup.Repository{running, reopenWith(t, old), reopenWith(t, young)} {
+		files := map[string]file{"a": {content: random(uint64(20+i), 100_000)}}
+		p := mustBackup(t, w, "sealed", &tree{files: files}, backup.Full)
+		mustHold(t, s.open(t, "key/2"), p.ID, files)
+		for _, k := range copiesIn(t, s.store, "points/"+string(p.ID)) {
+			if k.Gen != 1 && k.Gen != 3 {
+				t.Errorf("writer %d: the manifest has a copy of generation %d", i, k.Gen)
+			}
+		}
+		if _, err := w.View(t.Context(), p.ID); !errors.Is(err, backup.ErrSealed) {
+			t.Errorf("writer %d reads: %v", i, err)
+		}
+		if err := w.Rotate(t.Context(), kmsRecipients(s.kms, "key/1")...); !errors.Is(err, backup.ErrSealed) {
+			t.Errorf("writer %d rotates: %v", i, err)
+		}
+		if got := collect(t, w.Points(t.Context(), "")); len(got) != 2+i || slices.ContainsFunc(got, func(p backup.Point) bool { return p.Damaged != "" }) {
+			t.Errorf("writer %d lists %+v", i, got)
+		}
+	}
+	mustBeSound(t, s.open(t, "key/2"))
 }
 
 // Destroying the key that unwraps leaves nothing readable, whatever copies of
