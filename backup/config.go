@@ -65,6 +65,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		c.Writer = c.Credential.name
 	}
+	c.Store = firstIn(c.Store)
 	if c.Writer == "" {
 		c.Writer = defaultWriter()
 	}

@@ -149,6 +149,17 @@ func (c *blockCache) drop(b *block) {
 	c.put(b)
 }
 
+// forget drops the blocks of a pack.
+func (c *blockCache) forget(pack uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range slices.Clone(c.order) {
+		if b.key.pack == pack {
+			c.drop(b)
+		}
+	}
+}
+
 func (c *blockCache) release(b *block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,7 +274,18 @@ func (r *Repository) chunkIn(ctx context.Context, c *blockCache, kind string, wa
 	return nil, errors.Join(errs...)
 }
 
+// chunkAt reads a chunk from one place, also if something was put on top of
+// that since.
 func (r *Repository) chunkAt(ctx context.Context, c *blockCache, kind string, want ref, e indexEntry) ([]byte, error) {
+	b, err := r.chunkOnce(ctx, c, kind, want, e)
+	if errors.Is(err, ErrDamaged) && overwritten(ctx, r.c.Store, r.index.pack(e.pack).key()) {
+		c.forget(e.pack)
+		return r.chunkOnce(ctx, c, kind, want, e)
+	}
+	return b, err
+}
+
+func (r *Repository) chunkOnce(ctx context.Context, c *blockCache, kind string, want ref, e indexEntry) ([]byte, error) {
 	p := r.index.pack(e.pack)
 	if p.kind != kind || e.plain != want.plain || e.stored < frameOverhead {
 		return nil, fmt.Errorf("%w: %s: chunk %s is listed with another length or kind", ErrDamaged, p.key(), want.id)

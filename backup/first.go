@@ -1,0 +1,141 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// firstWins shows of a bucket with versions what was written first under
+// each key. Nothing in a repository is ever overwritten, so what was put on
+// top of it, by somebody with a writer's credential, is not the repository's.
+// What was deleted is gone, as the credential of a writer cannot delete.
+//
+// Of objects that are named by their hash the present version is read, and
+// others are looked for only when it is not what it should be; see pin.
+type firstWins struct {
+	provider.BlobStore
+	v provider.Versioner
+
+	mu     sync.Mutex
+	pinned map[string]provider.Version // of keys with more than one
+}
+
+// firstIn returns s itself if it keeps no versions.
+func firstIn(s provider.BlobStore) provider.BlobStore {
+	if _, ok := s.(*firstWins); ok || s == nil {
+		return s
+	}
+	v, ok := provider.As[provider.Versioner](s)
+	if !ok {
+		return s
+	}
+	return &firstWins{BlobStore: s, v: v, pinned: map[string]provider.Version{}}
+}
+
+// Unwrap leads to the powers of the store.
+func (s *firstWins) Unwrap() provider.BlobStore { return s.BlobStore }
+
+// first returns the oldest version of a key since it was last deleted, and
+// whether there are others.
+func (s *firstWins) first(ctx context.Context, key string) (first provider.Info, others bool, err error) {
+	for info, err := range s.List(ctx, key, provider.ListOptions{}) {
+		if err != nil {
+			return provider.Info{}, false, err
+		}
+		if info.Key == key {
+			return info, s.pin(key) != "", nil
+		}
+		break
+	}
+	return provider.Info{}, false, fmt.Errorf("%s: %w", key, provider.ErrNotFound)
+}
+
+func (s *firstWins) pin(key string) provider.Version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pinned[key]
+}
+
+// List yields the first versions.
+func (s *firstWins) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
+	return func(yield func(provider.Info, error) bool) {
+		var first provider.VersionInfo // of the key being listed
+		versions := 0
+		flush := func() bool {
+			if versions == 0 {
+				return true
+			}
+			s.mu.Lock()
+			if versions > 1 {
+				s.pinned[first.Key] = first.Version
+			} else {
+				delete(s.pinned, first.Key)
+			}
+			s.mu.Unlock()
+			return yield(first.Info, nil)
+		}
+		for v, err := range provider.Versions(ctx, s.BlobStore, prefix, o) {
+			if err != nil {
+				yield(provider.Info{}, err)
+				return
+			}
+			if v.Key != first.Key {
+				if !flush() {
+					return
+				}
+				first, versions = v, 0
+			}
+			switch {
+			case v.Deleted:
+				versions = 0
+			case versions == 0:
+				first, versions = v, 1
+			default:
+				versions++
+			}
+		}
+		flush()
+	}
+}
+
+// hashed reports whether what is under a key can be told from anything else.
+func hashed(key string) bool {
+	return strings.HasPrefix(key, kindData+"/") || strings.HasPrefix(key, kindMeta+"/") || strings.HasPrefix(key, indexPrefix)
+}
+
+// Get opens the first version.
+func (s *firstWins) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	if o.Version == "" && !hashed(key) {
+		first, _, err := s.first(ctx, key)
+		if err != nil {
+			return nil, provider.Info{}, err
+		}
+		o.Version = first.Version
+	} else if o.Version == "" {
+		o.Version = s.pin(key)
+	}
+	return s.BlobStore.Get(ctx, key, o)
+}
+
+// Stat describes the first version.
+func (s *firstWins) Stat(ctx context.Context, key string) (provider.Info, error) {
+	first, _, err := s.first(ctx, key)
+	return first, err
+}
+
+// overwritten reports whether there is an older version of a hashed key than
+// the present one. It is read from now on.
+func overwritten(ctx context.Context, store provider.BlobStore, key string) bool {
+	s, ok := provider.As[*firstWins](store)
+	if !ok {
+		return false
+	}
+	_, others, err := s.first(ctx, key)
+	return err == nil && others
+}
