@@ -8,10 +8,13 @@ BIN   := $(CURDIR)/bin
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: setup check race test-fips long ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests
+test: setup servers check race test-fips long ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests
 
 setup: ## install what the tests need, where that is possible
 	@.ci/setup
+
+servers: ## build the servers that the tests start in containers; minutes the first time
+	@$(GO) run ./internal/testenv/prepare || test "$$CI" != true
 
 check: fmt vet staticcheck tidy cross ## all checks that run no test
 

@@ -37,6 +37,9 @@ func floor(path string) int {
 		}
 		return 20
 	case "internal":
+		if strings.HasPrefix(rel, "internal/testenv") {
+			return 5 // servers for tests; see onlyTests
+		}
 		return 0
 	}
 	return -1
@@ -45,6 +48,21 @@ func floor(path string) int {
 type listed struct {
 	ImportPath string
 	Imports    []string
+}
+
+// onlyTests are what only tests may compile, and internal/testenv, which only
+// tests import: who uses a package of Holdfast gets none of it.
+func onlyTests(p listed) (bad []string) {
+	testenv := module + "/internal/testenv"
+	if p.ImportPath == testenv || strings.HasPrefix(p.ImportPath, testenv+"/") {
+		return nil
+	}
+	for _, to := range p.Imports {
+		if to == testenv || strings.HasPrefix(to, "github.com/testcontainers/") || strings.HasPrefix(to, "github.com/moby/") {
+			bad = append(bad, to)
+		}
+	}
+	return bad
 }
 
 // wrong returns the imports of p that the drawing forbids.
@@ -86,6 +104,9 @@ func TestFloors(t *testing.T) {
 		for _, to := range wrong(p) {
 			t.Errorf("%s must not import %s: arrows point down", p.ImportPath, to)
 		}
+		for _, to := range onlyTests(p) {
+			t.Errorf("%s must not import %s outside of its tests", p.ImportPath, to)
+		}
 	}
 	if seen < 5 {
 		t.Fatalf("go list named only %d packages", seen)
@@ -106,6 +127,11 @@ func TestFloorsRefuse(t *testing.T) {
 	} {
 		if len(wrong(listed{module + "/" + from, []string{module + "/" + to}})) == 0 {
 			t.Errorf("%s may import %s", from, to)
+		}
+	}
+	for _, to := range []string{module + "/internal/testenv", "github.com/testcontainers/testcontainers-go"} {
+		if len(onlyTests(listed{module + "/provider/aws", []string{to}})) == 0 {
+			t.Errorf("provider/aws may import %s", to)
 		}
 	}
 	for from, to := range map[string]string{

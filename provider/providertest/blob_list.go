@@ -13,6 +13,7 @@ import (
 
 var listClauses = []clause{
 	sentence("list-order", "List yields keys in ascending order of the bytes of whole keys.", listOrder),
+	sentence("list-beside", "List shows keys of which one is another's path prefix, in order, if the store takes both.", listBeside),
 	sentence("list-prefix", "List takes any string as a prefix, not only whole segments.", listPrefix),
 	sentence("list-start-after", "List yields only keys greater than StartAfter, whether or not that is a key.", listStartAfter),
 	sentence("list-pages", "List yields each of more than a thousand objects exactly once.", listPages),
@@ -31,7 +32,7 @@ var listNames = []string{
 }
 
 // listOdd may be refused by a store.
-var listOdd = []string{"A/b", "Z", "a b", "a/b", "a/é", "a/日本", "a~", "z\x7f", "é", "日", "日本", "😀", "\uffee"}
+var listOdd = []string{"A/b", "Z", "a b", "a/é", "a/日本", "a~", "z\x7f", "é", "日", "日本", "😀", "\uffee"}
 
 // listFixture stores listNames and those of listOdd that the store takes, and
 // returns them in order.
@@ -82,6 +83,21 @@ func listOrder(ctx context.Context, p *probe) error {
 	names, err := p.listFixture(ctx)
 	if err != nil {
 		return err
+	}
+	return p.yields(ctx, "", provider.ListOptions{}, names)
+}
+
+func listBeside(ctx context.Context, p *probe) error {
+	var names []string
+	for _, name := range []string{"a", "a-", "a-/x", "a/b", "a/b-c", "a/b/c", "a/b/c/d", "a/b0", "a0"} {
+		_, err := p.put(ctx, name, name, provider.PutOptions{})
+		if errors.Is(err, provider.ErrInvalidKey) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
 	}
 	return p.yields(ctx, "", provider.ListOptions{}, names)
 }

@@ -1,0 +1,47 @@
+// Package testenv starts real servers for tests, in containers, through
+// testcontainers-go: MinIO and versitygw for S3. Only tests import it, and
+// nothing it needs reaches who imports Holdfast.
+//
+// A package whose tests use a server hands its TestMain to [Main], which stops
+// what they started:
+//
+//	func TestMain(m *testing.M) { testenv.Main(m) }
+//
+//	func TestStore(t *testing.T) {
+//		server := testenv.MinIO(t)
+//		bucket := server.NewBucket(t, testenv.BucketOptions{Locks: true})
+//		...
+//	}
+//
+// One server of each kind serves all tests of a process; every test makes
+// buckets of its own. A server is up in about a second, so processes do not
+// share them.
+//
+// # A writer that may only create
+//
+// [S3.CreateOnly] makes a credential for one bucket that may put and list, get
+// what lies under none of the given prefixes, and never delete: with
+// BucketOptions{Locks: true, Keep: ...} that is the bucket of a writer whose
+// host may be stolen. Packages below provider/aws on the drawing of floors
+// (backup among them) cannot import provider/aws, not even in tests of the
+// package itself: such a test stands in provider/aws or in examples, which may
+// import both.
+//
+// # Where the servers come from
+//
+// No image is pulled. The nested module servers pins the sources of the
+// servers; [Prepare] builds them once into the user's cache directory, under
+// the hash of that module's go.sum, and puts each alone into an image. That
+// takes minutes the first time, for which `make servers` is the place, and
+// nothing afterwards.
+//
+// # Docker
+//
+// Without a Docker daemon the tests are skipped, and fail where CI=true. The
+// package sets two variables for testcontainers-go unless they are set:
+// TESTCONTAINERS_RYUK_DISABLED, because the image of its reaper would have to
+// be pulled (containers that a killed test left are removed by the next one
+// instead), and TESTCONTAINERS_HOST_OVERRIDE=localhost where a file
+// /.dockerenv makes a machine look like a container, in which published ports
+// would be sought at the gateway.
+package testenv

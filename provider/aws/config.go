@@ -1,0 +1,236 @@
+package aws
+
+import (
+	"context"
+	"crypto/md5"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// Checksum says which checksum goes along with each upload, for the store to
+// verify before it commits and to keep.
+type Checksum string
+
+const (
+	// ChecksumSHA256 sends x-amz-checksum-sha256: the strongest.
+	ChecksumSHA256 Checksum = "sha256"
+
+	// ChecksumNone is for stores that refuse the checksum headers of 2022.
+	// Uploads are then protected by the signature of the request, which has a
+	// SHA-256 of the content that the store verifies, and is not kept.
+	ChecksumNone Checksum = "none"
+)
+
+const (
+	defaultPartSize    = 16 << 20
+	minPartSize        = 5 << 20 // of S3
+	maxPartSize        = 1 << 30
+	maxParts           = 10_000
+	defaultConcurrency = 4
+	defaultAttempts    = 5
+)
+
+// Config says where the bucket is and how objects are written to it. Only
+// Bucket is required.
+type Config struct {
+	// Bucket is the name of an existing bucket.
+	Bucket string
+
+	// Region of the bucket. Empty means what the environment and the shared
+	// configuration say, or us-east-1 if Endpoint is set and they say nothing.
+	Region string
+
+	// Endpoint is the URL of a store other than AWS: "https://host:9000".
+	// Empty means AWS.
+	Endpoint string
+
+	// PathStyle asks for https://host/bucket/key in place of
+	// https://bucket.host/key. Most stores other than AWS want it.
+	PathStyle bool
+
+	// Credentials sign the requests. Nil means the standard chain: environment,
+	// shared files, web identity, container and instance roles.
+	Credentials aws.CredentialsProvider
+
+	// CA is a list of certificates in PEM that are trusted in place of the
+	// system's. Empty means the system's.
+	CA []byte
+
+	// Checksum of uploads; empty means ChecksumSHA256.
+	Checksum Checksum
+
+	// StorageClass of new objects; empty means the bucket's. Classes that
+	// must be restored before they are read (GLACIER, DEEP_ARCHIVE) are not
+	// for a repository.
+	StorageClass string
+
+	// KMSKey encrypts new objects at rest with this key of AWS KMS (an ID, an
+	// ARN or an alias). Empty means as the bucket says.
+	KMSKey string
+
+	// CustomerKey encrypts objects at rest with these 32 bytes (SSE-C), which
+	// the store does not keep: without them nothing can be read. Not together
+	// with KMSKey; over https only. Nil means none.
+	CustomerKey []byte
+
+	// PartSize is the size in bytes from which a body goes up in parts of that
+	// size: from 5 MiB to 1 GiB, 0 means 16 MiB. Bodies of more than 10,000
+	// parts go up in larger parts.
+	PartSize int64
+
+	// Concurrency is how many parts of one body are under way; 0 means 4. A
+	// Put holds at most PartSize * (Concurrency + 1) bytes in memory.
+	Concurrency int
+
+	// Attempts is how often a request is made before it fails; 0 means 5.
+	// Between them the store waits as the SDK's standard mode does, and it
+	// stops trying again when most requests fail.
+	Attempts int
+}
+
+// Store is a bucket as a [provider.BlobStore], a [provider.Locker] and a
+// [provider.Versioner]. It is safe for concurrent use.
+type Store struct {
+	c      Config
+	client *s3.Client
+
+	probing           sync.Mutex
+	locks             bool  // the bucket is known to take retentions
+	conditionalDelete *bool // whether the store honours the If-Match of a delete; nil: not known
+}
+
+var (
+	_ provider.BlobStore = (*Store)(nil)
+	_ provider.Locker    = (*Store)(nil)
+	_ provider.Versioner = (*Store)(nil)
+)
+
+// Open returns the bucket of c. It reads the configuration of the environment
+// and makes no request to the store.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	client, err := c.httpClient()
+	if err != nil {
+		return nil, err
+	}
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client)}
+	if c.Region != "" {
+		options = append(options, config.WithRegion(c.Region))
+	}
+	if c.Credentials != nil {
+		options = append(options, config.WithCredentialsProvider(c.Credentials))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("aws: %w", err)
+	}
+	if loaded.Region == "" && c.Endpoint != "" {
+		loaded.Region = "us-east-1"
+	}
+	if loaded.Region == "" {
+		return nil, errors.New("aws: Config.Region: empty, and the environment names none")
+	}
+	return &Store{c: c, client: s3.NewFromConfig(loaded, func(o *s3.Options) {
+		if c.Endpoint != "" {
+			o.BaseEndpoint = &c.Endpoint
+		}
+		o.UsePathStyle = c.PathStyle
+		// The store gets the checksum that Checksum says, and none that the
+		// SDK would add: other stores than AWS refuse those.
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		o.DisableLogOutputChecksumValidationSkipped = true
+		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) { r.MaxAttempts = c.Attempts })
+	})}, nil
+}
+
+// complete validates a Config and fills in what is zero.
+func (c *Config) complete() error {
+	var errs []error
+	fault := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("aws: Config.%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if c.Bucket == "" {
+		fault("Bucket", "empty")
+	}
+	if c.Endpoint != "" {
+		switch u, err := url.Parse(c.Endpoint); {
+		case err != nil: // the error quotes the URL, which may hold a password
+			fault("Endpoint", "not a URL")
+		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+			fault("Endpoint", "want http:// or https:// and a host")
+		case u.User != nil:
+			fault("Endpoint", "has a user or password; use Credentials")
+		}
+	}
+	if c.Checksum == "" {
+		c.Checksum = ChecksumSHA256
+	}
+	if c.Checksum != ChecksumSHA256 && c.Checksum != ChecksumNone {
+		fault("Checksum", "%q, want %q or %q", c.Checksum, ChecksumSHA256, ChecksumNone)
+	}
+	if n := len(c.CustomerKey); n != 0 && n != 32 {
+		fault("CustomerKey", "%d bytes, want 32", n)
+	}
+	if len(c.CustomerKey) > 0 && c.KMSKey != "" {
+		fault("CustomerKey", "set together with KMSKey")
+	}
+	number := func(field string, v *int64, zero, low, high int64) {
+		if *v == 0 {
+			*v = zero
+		}
+		if *v < low || *v > high {
+			fault(field, "%d, want %d to %d", *v, low, high)
+		}
+	}
+	concurrency, attempts := int64(c.Concurrency), int64(c.Attempts)
+	number("PartSize", &c.PartSize, defaultPartSize, minPartSize, maxPartSize)
+	number("Concurrency", &concurrency, defaultConcurrency, 1, 1000)
+	number("Attempts", &attempts, defaultAttempts, 1, 100)
+	c.Concurrency, c.Attempts = int(concurrency), int(attempts)
+	return errors.Join(errs...)
+}
+
+func (c *Config) httpClient() (aws.HTTPClient, error) {
+	client := awshttp.NewBuildableClient()
+	if len(c.CA) == 0 {
+		return client, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(c.CA) {
+		return nil, errors.New("aws: Config.CA: no certificate in PEM")
+	}
+	return client.WithTransportOptions(func(t *http.Transport) {
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}), nil
+}
+
+// sse are the three headers of SSE-C; all nil without a CustomerKey.
+type sse struct{ algorithm, key, sum *string }
+
+func (c *Config) sse() sse {
+	if len(c.CustomerKey) == 0 {
+		return sse{}
+	}
+	sum := md5.Sum(c.CustomerKey) // the protocol's; it protects nothing
+	return sse{aws.String("AES256"), aws.String(base64.StdEncoding.EncodeToString(c.CustomerKey)), aws.String(base64.StdEncoding.EncodeToString(sum[:]))}
+}

@@ -1,0 +1,71 @@
+// Package aws is object storage that speaks the protocol of S3, of AWS or of
+// another store, as a [provider.BlobStore] with the powers of a
+// [provider.Locker] and a [provider.Versioner].
+//
+//	store, err := aws.Open(ctx, aws.Config{Bucket: "backups", Region: "eu-central-1"})
+//
+// # What it does
+//
+// A body of up to [Config.PartSize] goes up by one request, a larger one in
+// parts beside each other, with so many parts in memory and no more. What is
+// sent is what was hashed: a body that has not the announced SHA-256 is
+// refused before anything is visible, and its SHA-256 goes along for the store
+// to verify. What fails, aborts its upload; [Store.AbortUploads] finds what
+// killed processes left. The SHA-256 is kept in the metadata of the object,
+// unless a body that went up in parts came without it.
+//
+// Each Put writes a random name into the metadata. When a reply is lost, or a
+// request that was made again is told that the condition does not hold, the
+// object is looked up, and its name says whether it is that of this Put. For
+// that the credential must be allowed to get the object; where it may not, a
+// Put after a lost reply fails with an error that is no [provider.ErrConflict]
+// and says that the outcome is unknown.
+//
+// The Version of an object is its ETag. Get with the Version of one that was
+// replaced or deleted looks its version ID up in the history of the key.
+//
+// # Buckets with versions and locks
+//
+// Delete hides an object below a delete marker, but refuses one under
+// retention, which the protocol would hide, too. Put over an object under
+// retention makes a newer version. Nothing here removes a version: that is
+// what lifecycle rules (NoncurrentVersionExpiration,
+// AbortIncompleteMultipartUpload) are for. Retention is kept to the second,
+// rounded up.
+//
+// # What the credential must be allowed
+//
+//   - read: s3:ListBucket, s3:GetObject, s3:GetObjectVersion,
+//     s3:ListBucketVersions, s3:GetObjectRetention
+//   - write: s3:PutObject, s3:AbortMultipartUpload, and with Retain
+//     s3:PutObjectRetention and s3:GetBucketObjectLockConfiguration
+//   - maintain: s3:DeleteObject, s3:PutObjectRetention,
+//     s3:ListBucketMultipartUploads; s3:BypassGovernanceRetention to turn
+//     Governance into Compliance
+//
+// # Stores
+//
+// The suite in provider/providertest runs in this package's tests on MinIO
+// (2026-02) and versitygw 1.8.0, on buckets without and with versions and with
+// locks. AWS itself has not been tried. To try a bucket of your own, run
+// providertest.CheckBlobStore on it. What these stores do against the contract,
+// or otherwise than AWS documents:
+//
+//	store      deviation                                         effect here
+//	MinIO      ignores the If-Match of a delete                  found out on first use; Delete with a Version is errors.ErrUnsupported
+//	MinIO      takes a key beside its path prefix ("a", "a/b")   breaks the contract: List shows "a" only. Repositories have no such keys
+//	           and does not list the longer one
+//	MinIO      refuses a lock with InvalidRequest                mapped; AWS says AccessDenied
+//	versitygw  refuses Retain in a bucket without locks, but     asked before: errors.ErrUnsupported, nothing is written
+//	           writes the object
+//	versitygw  does not tell the retention with a GET            Get has no Info.Retain, Stat has
+//	versitygw  with versions: IfAbsent fails on a deleted key,   breaks the contract: do not delete and create a key again
+//	           IfMatch succeeds on one
+//	versitygw  with versions: a delete does not exclude a put    breaks the contract: no Delete with a Version
+//	           with the same If-Match
+//	versitygw  lists deletions apart, with times in seconds      Versions cannot tell their order within a second
+//	versitygw  does not escape keys in listings                  handled
+//
+// Directory buckets of S3 Express list in no order: List of one is an error.
+// Neither server takes key segments of more than 255 bytes.
+package aws

@@ -1,0 +1,221 @@
+package aws
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// Get implements [provider.BlobStore]. A connection that breaks while the
+// object is read is opened again where it broke, for the same version. The
+// reader of a whole object whose SHA-256 is known ends in
+// [provider.ErrCorrupt] if it is another.
+func (s *Store) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	r, info, err := s.get(ctx, key, o)
+	if err != nil {
+		return nil, provider.Info{}, wrap(ctx, "get", key, err)
+	}
+	return r, info, nil
+}
+
+func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	if err := errors.Join(ctx.Err(), checkKey(key)); err != nil {
+		return nil, provider.Info{}, err
+	}
+	if o.Offset < 0 || o.Length < 0 {
+		return nil, provider.Info{}, provider.ErrRange
+	}
+	q := query{key: key, off: o.Offset, end: math.MaxInt64, version: o.Version}
+	if o.Length > 0 && o.Length < math.MaxInt64-o.Offset {
+		q.end = o.Offset + o.Length
+	}
+	body, found, err := s.ask(ctx, q)
+	if o.Version != "" && (statusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
+		// It is not the present version. The version ID is in the history.
+		if q.id, err = s.versionID(ctx, key, o.Version); err == nil {
+			body, found, err = s.ask(ctx, q)
+		}
+	}
+	if statusOf(err) == http.StatusRequestedRangeNotSatisfiable && o.Offset == 0 {
+		body, found, err = s.ask(ctx, query{key: key, end: math.MaxInt64, version: o.Version, id: q.id}) // of no bytes
+	}
+	if err != nil {
+		return nil, provider.Info{}, err
+	}
+	q.end = min(q.end, found.Size)
+	if q.off > 0 && q.off >= found.Size {
+		body.Close() // a store that ignores such a range
+		return nil, provider.Info{}, provider.ErrRange
+	}
+	q.version, q.id = found.Version, found.id
+	r := &reader{body: body, at: q.off, end: q.end, again: func(at int64) (io.ReadCloser, error) {
+		next := q
+		next.off = at
+		body, _, err := s.ask(ctx, next)
+		return body, err
+	}, fail: func(err error) error { return wrap(ctx, "get", key, err) }}
+	if q.off == 0 && q.end == found.Size && found.SHA256 != [32]byte{} {
+		r.hash, r.sum = sha256.New(), found.SHA256
+	}
+	return r, found.Info, nil
+}
+
+// A query is one GET of bytes off to end of an object, of one version if that
+// is given: the one of that ID, or the present one if it is that version.
+type query struct {
+	key      string
+	off, end int64
+	version  provider.Version
+	id       string
+}
+
+// found is what the headers of an object tell.
+type found struct {
+	provider.Info
+	id    string // of the version; empty if the bucket keeps none
+	write string // the name of the Put that wrote it
+}
+
+func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) {
+	in := &s3.GetObjectInput{Bucket: &s.c.Bucket, Key: &q.key}
+	switch {
+	case q.end < math.MaxInt64:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", q.off, q.end-1))
+	case q.off > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", q.off))
+	}
+	if q.version != "" {
+		if strings.ContainsFunc(string(q.version), func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
+			return nil, found{}, provider.ErrNotFound // never one of ours
+		}
+		in.IfMatch = etagOf(q.version)
+	}
+	if q.id != "" {
+		in.VersionId = &q.id
+	}
+	c := s.c.sse()
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
+	out, err := s.client.GetObject(ctx, in)
+	if err != nil {
+		return nil, found{}, err
+	}
+	f := found{Info: provider.Info{Key: q.key, Size: aws.ToInt64(out.ContentLength), Version: versionOf(out.ETag)}, id: aws.ToString(out.VersionId)}
+	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
+	f.Modified = aws.ToTime(out.LastModified).UTC()
+	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate)
+	if in.Range != nil && out.ContentRange != nil {
+		_, total, _ := strings.Cut(*out.ContentRange, "/")
+		if f.Size, err = strconv.ParseInt(total, 10, 64); err != nil {
+			out.Body.Close()
+			return nil, found{}, fmt.Errorf("answer of %q to a range of bytes: no size", *out.ContentRange)
+		}
+	} else if in.Range != nil && q.off > 0 {
+		out.Body.Close()
+		return nil, found{}, errors.New("the store ignores ranges of bytes")
+	}
+	return out.Body, f, nil
+}
+
+// head describes the present object.
+func (s *Store) head(ctx context.Context, key string) (found, error) {
+	in := &s3.HeadObjectInput{Bucket: &s.c.Bucket, Key: &key}
+	c := s.c.sse()
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
+	out, err := s.client.HeadObject(ctx, in)
+	if err != nil {
+		return found{}, err
+	}
+	f := found{Info: provider.Info{Key: key, Size: aws.ToInt64(out.ContentLength), Version: versionOf(out.ETag)}, id: aws.ToString(out.VersionId)}
+	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
+	f.Modified = aws.ToTime(out.LastModified).UTC()
+	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate)
+	return f, nil
+}
+
+// Stat implements [provider.BlobStore].
+func (s *Store) Stat(ctx context.Context, key string) (provider.Info, error) {
+	err := errors.Join(ctx.Err(), checkKey(key))
+	if err == nil {
+		var f found
+		if f, err = s.head(ctx, key); err == nil {
+			return f.Info, nil
+		}
+	}
+	return provider.Info{}, wrap(ctx, "stat", key, err)
+}
+
+// A reader delivers bytes at to end of one version.
+type reader struct {
+	body    io.ReadCloser
+	at, end int64
+	broken  int // connections that broke since the last byte
+	again   func(at int64) (io.ReadCloser, error)
+	fail    func(error) error
+	hash    hash.Hash // nil: of unknown content
+	sum     [32]byte
+	err     error
+}
+
+// brokenAttempts is how many connections in a row may break before a byte.
+const brokenAttempts = 4
+
+func (r *reader) Read(p []byte) (int, error) {
+	for r.err == nil {
+		if r.at == r.end {
+			r.err = io.EOF
+			if r.hash != nil && [32]byte(r.hash.Sum(nil)) != r.sum {
+				r.err = r.fail(provider.ErrCorrupt)
+			}
+			break
+		}
+		n, err := r.body.Read(p[:min(int64(len(p)), r.end-r.at)])
+		if n > 0 {
+			if r.hash != nil {
+				r.hash.Write(p[:n])
+			}
+			r.at += int64(n)
+			r.broken = 0
+			return n, nil
+		}
+		if err != nil {
+			r.reopen(err)
+		} else if len(p) == 0 {
+			return 0, nil
+		}
+	}
+	return 0, r.err
+}
+
+// reopen goes on after a connection broke with err.
+func (r *reader) reopen(err error) {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	r.body.Close()
+	r.broken++
+	if r.broken >= brokenAttempts || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		r.err = r.fail(err)
+		return
+	}
+	body, againErr := r.again(r.at)
+	if againErr != nil {
+		r.body = io.NopCloser(strings.NewReader(""))
+		r.err = r.fail(fmt.Errorf("%w; and again: %w", err, againErr))
+		return
+	}
+	r.body = body
+}
+
+func (r *reader) Close() error { return r.body.Close() }

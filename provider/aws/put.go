@@ -1,0 +1,195 @@
+package aws
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// busyAttempts is how often a conditional Put is made that the store declined
+// to judge, because another one was under way.
+const busyAttempts = 5
+
+// Put implements [provider.BlobStore]. It takes effect when the store has
+// answered the PutObject or, of a body larger than Config.PartSize, the
+// CompleteMultipartUpload. The Info lacks Modified. In a bucket with versions
+// a Put over an object under retention makes a newer version.
+func (s *Store) Put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
+	info, err := s.put(ctx, key, body, o)
+	if err != nil {
+		return provider.Info{}, wrap(ctx, "put", key, err)
+	}
+	return info, nil
+}
+
+func (s *Store) put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
+	if err := errors.Join(ctx.Err(), checkKey(key), checkMeta(o.Meta), checkRetention(o.Retain)); err != nil {
+		return provider.Info{}, err
+	}
+	w := &write{s: s, key: key, o: o, name: rand.Text()}
+	if !o.Retain.IsZero() {
+		if err := s.takesLocks(ctx); err != nil {
+			return provider.Info{}, err
+		}
+		w.o.Retain.Until = wholeSeconds(o.Retain.Until)
+	}
+	for attempt := 1; ; attempt++ {
+		info, err := w.once(ctx, body)
+		if !isBusy(err) || attempt == busyAttempts {
+			return info, err
+		}
+		select {
+		case <-ctx.Done():
+			return provider.Info{}, ctx.Err()
+		case <-time.After(time.Duration(attempt) * 50 * time.Millisecond):
+		}
+	}
+}
+
+// A write is one Put. Its name goes into the metadata, the same in every
+// attempt, so that a Put whose reply was lost finds out that it succeeded.
+type write struct {
+	s    *Store
+	key  string
+	o    provider.PutOptions
+	name string
+}
+
+func (w *write) once(ctx context.Context, body provider.Body) (provider.Info, error) {
+	if body.Size() > w.s.c.PartSize {
+		return w.inParts(ctx, body)
+	}
+	return w.whole(ctx, body)
+}
+
+// whole stores a body by one request. The bytes that are hashed are the bytes
+// that are sent: a body may change.
+func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, error) {
+	b := make([]byte, body.Size())
+	if err := readPart(ctx, body, b, 0); err != nil {
+		return provider.Info{}, err
+	}
+	sum := sha256.Sum256(b)
+	if w.o.SHA256 != [32]byte{} && w.o.SHA256 != sum {
+		return provider.Info{}, provider.ErrCorrupt
+	}
+	in := &s3.PutObjectInput{
+		Bucket: &w.s.c.Bucket, Key: &w.key, Body: bytes.NewReader(b), ContentLength: aws.Int64(int64(len(b))),
+		Metadata: w.meta(sum),
+	}
+	if w.s.c.Checksum == ChecksumSHA256 {
+		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum[:]))
+	}
+	in.IfMatch, in.IfNoneMatch = w.conditions()
+	in.ObjectLockMode, in.ObjectLockRetainUntilDate = w.retention()
+	in.StorageClass = types.StorageClass(w.s.c.StorageClass)
+	in.ServerSideEncryption, in.SSEKMSKeyId = w.s.c.kms()
+	c := w.s.c.sse()
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
+
+	var tries attempts
+	out, err := w.s.client.PutObject(ctx, in, s3.WithAPIOptions(tries.watch))
+	if err != nil {
+		return w.outcome(ctx, err, &tries)
+	}
+	return w.info(out.ETag, int64(len(b)), sum), nil
+}
+
+func (w *write) info(etag *string, size int64, sum [32]byte) provider.Info {
+	return provider.Info{Key: w.key, Size: size, Version: versionOf(etag), SHA256: sum, Meta: maps.Clone(w.o.Meta), Retain: w.o.Retain}
+}
+
+// meta is the user metadata of the object, with its SHA-256 if that is known.
+func (w *write) meta(sum [32]byte) map[string]string {
+	m := encodeMeta(w.o.Meta)
+	m[metaWrite] = w.name
+	if sum != [32]byte{} {
+		m[metaSum] = hex.EncodeToString(sum[:])
+	}
+	return m
+}
+
+func (w *write) conditions() (ifMatch, ifNoneMatch *string) {
+	if w.o.IfAbsent {
+		ifNoneMatch = aws.String("*")
+	}
+	if w.o.IfMatch != "" {
+		ifMatch = etagOf(w.o.IfMatch)
+	}
+	return ifMatch, ifNoneMatch
+}
+
+func (w *write) retention() (types.ObjectLockMode, *time.Time) {
+	if w.o.Retain.IsZero() {
+		return "", nil
+	}
+	return lockMode(w.o.Retain.Mode), &w.o.Retain.Until
+}
+
+func (c *Config) kms() (types.ServerSideEncryption, *string) {
+	if c.KMSKey == "" {
+		return "", nil
+	}
+	return types.ServerSideEncryptionAwsKms, &c.KMSKey
+}
+
+// outcome finds out what became of a commit that returned err. What may have
+// been carried out is looked up: the object of this very Put is success.
+func (w *write) outcome(ctx context.Context, err error, tries *attempts) (provider.Info, error) {
+	refused := errors.Is(meaningOf(err), provider.ErrConflict)
+	if w.o.IfMatch != "" && isMissing(err) {
+		refused = true
+	}
+	if !tries.unanswered && !refused {
+		return provider.Info{}, err
+	}
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	found, readErr := w.s.head(look, w.key)
+	switch {
+	case readErr == nil && found.write == w.name:
+		return found.Info, nil
+	case refused && !tries.unanswered:
+		return provider.Info{}, fmt.Errorf("%w: %w", provider.ErrConflict, err)
+	case refused:
+		// An attempt without an answer came before the one that was refused.
+		// It may have succeeded, and been replaced since.
+		return provider.Info{}, fmt.Errorf("outcome unknown: an earlier attempt was not answered, and then: %s", err)
+	}
+	return provider.Info{}, err
+}
+
+// readPart fills b from a body.
+func readPart(ctx context.Context, body provider.Body, b []byte, off int64) error {
+	const piece = 1 << 20 // so that an ended ctx is noticed
+	for done := 0; done < len(b); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part := b[done:min(done+piece, len(b))]
+		n, err := body.ReadAt(part, off+int64(done))
+		switch {
+		case n == len(part):
+		case err == nil || err == io.EOF:
+			return fmt.Errorf("body ended at %d of %d bytes: %w", off+int64(done+n), body.Size(), io.ErrUnexpectedEOF)
+		default:
+			return fmt.Errorf("body at %d of %d bytes: %w", off+int64(done+n), body.Size(), err)
+		}
+		done += n
+	}
+	return ctx.Err()
+}

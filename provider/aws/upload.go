@@ -1,0 +1,173 @@
+package aws
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// inParts stores a body by a multipart upload. Parts are read and hashed one
+// after the other and go up beside each other; nothing is visible before the
+// last request, and whatever fails before it aborts the upload.
+func (w *write) inParts(ctx context.Context, body provider.Body) (provider.Info, error) {
+	id, err := w.begin(ctx)
+	if err != nil {
+		return provider.Info{}, err
+	}
+	parts, sum, err := w.sendParts(ctx, id, body)
+	if err == nil && w.o.SHA256 != [32]byte{} && w.o.SHA256 != sum {
+		err = provider.ErrCorrupt
+	}
+	var info provider.Info
+	if err == nil {
+		info, err = w.commit(ctx, id, parts, body.Size())
+	}
+	if err != nil {
+		return provider.Info{}, errors.Join(err, w.s.abort(ctx, w.key, id))
+	}
+	return info, nil
+}
+
+// begin opens the upload. The SHA-256 is kept only if it is known now.
+func (w *write) begin(ctx context.Context) (id string, err error) {
+	in := &s3.CreateMultipartUploadInput{Bucket: &w.s.c.Bucket, Key: &w.key, Metadata: w.meta(w.o.SHA256)}
+	if w.s.c.Checksum == ChecksumSHA256 {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
+	}
+	in.ObjectLockMode, in.ObjectLockRetainUntilDate = w.retention()
+	in.StorageClass = types.StorageClass(w.s.c.StorageClass)
+	in.ServerSideEncryption, in.SSEKMSKeyId = w.s.c.kms()
+	c := w.s.c.sse()
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
+	out, err := w.s.client.CreateMultipartUpload(ctx, in)
+	if err != nil {
+		return "", fmt.Errorf("begin upload: %w", err)
+	}
+	return aws.ToString(out.UploadId), nil
+}
+
+// partSize is the size of the parts of a body, at most maxParts of them.
+func partSize(size, least int64) int64 {
+	return max(least, (size+maxParts-1)/maxParts)
+}
+
+// sendParts uploads the body and returns its parts and its SHA-256.
+func (w *write) sendParts(ctx context.Context, id string, body provider.Body) ([]types.CompletedPart, [32]byte, error) {
+	size, each := body.Size(), partSize(body.Size(), w.s.c.PartSize)
+	parts := make([]types.CompletedPart, (size+each-1)/each)
+	buffers := make(chan []byte, w.s.c.Concurrency+1)
+	for range w.s.c.Concurrency + 1 {
+		buffers <- nil
+	}
+	whole := sha256.New()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.s.c.Concurrency)
+	for i := range parts {
+		off := int64(i) * each
+		b := <-buffers // every one of them comes back
+		if b == nil {
+			b = make([]byte, each)
+		}
+		b = b[:min(each, size-off)]
+		if err := readPart(ctx, body, b, off); err != nil {
+			g.Go(func() error { return err })
+			break
+		}
+		whole.Write(b)
+		g.Go(func() error {
+			defer func() { buffers <- b[:cap(b)] }()
+			part, err := w.sendPart(ctx, id, int32(i+1), b)
+			parts[i] = part
+			return err
+		})
+	}
+	err := g.Wait()
+	return parts, [32]byte(whole.Sum(nil)), err
+}
+
+func (w *write) sendPart(ctx context.Context, id string, number int32, b []byte) (types.CompletedPart, error) {
+	in := &s3.UploadPartInput{Bucket: &w.s.c.Bucket, Key: &w.key, UploadId: &id, PartNumber: &number,
+		Body: bytes.NewReader(b), ContentLength: aws.Int64(int64(len(b)))}
+	part := types.CompletedPart{PartNumber: &number}
+	if w.s.c.Checksum == ChecksumSHA256 {
+		sum := sha256.Sum256(b)
+		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum[:]))
+		part.ChecksumSHA256 = in.ChecksumSHA256
+	}
+	c := w.s.c.sse()
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
+	out, err := w.s.client.UploadPart(ctx, in)
+	if err != nil {
+		return part, fmt.Errorf("part %d: %w", number, err)
+	}
+	part.ETag = out.ETag
+	return part, nil
+}
+
+// commit makes the object of the parts, under the conditions of the Put.
+func (w *write) commit(ctx context.Context, id string, parts []types.CompletedPart, size int64) (provider.Info, error) {
+	in := &s3.CompleteMultipartUploadInput{Bucket: &w.s.c.Bucket, Key: &w.key, UploadId: &id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}}
+	in.IfMatch, in.IfNoneMatch = w.conditions()
+	c := w.s.c.sse()
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
+	var tries attempts
+	out, err := w.s.client.CompleteMultipartUpload(ctx, in, s3.WithAPIOptions(tries.watch))
+	if err != nil {
+		// An upload that is gone was completed by an attempt whose reply was lost.
+		tries.unanswered = tries.unanswered || codeOf(err) == "NoSuchUpload"
+		return w.outcome(ctx, err, &tries)
+	}
+	return w.info(out.ETag, size, w.o.SHA256), nil
+}
+
+// abort frees what an unfinished upload has stored, also after ctx has ended.
+func (s *Store) abort(ctx context.Context, key, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.c.Bucket, Key: &key, UploadId: &id})
+	if err != nil && codeOf(err) != "NoSuchUpload" {
+		return fmt.Errorf("abort upload: %w", err)
+	}
+	return nil
+}
+
+// AbortUploads aborts the multipart uploads that were begun before the given
+// moment and never finished, such as those of a process that was killed: their
+// parts are paid for and seen by no listing of objects. It returns how many.
+// A lifecycle rule of the bucket (AbortIncompleteMultipartUpload) does the
+// same. It must not hit an upload under way: one takes hours at most.
+func (s *Store) AbortUploads(ctx context.Context, before time.Time) (int, error) {
+	n := 0
+	in := &s3.ListMultipartUploadsInput{Bucket: &s.c.Bucket}
+	for {
+		out, err := s.client.ListMultipartUploads(ctx, in)
+		if err != nil {
+			return n, wrap(ctx, "list uploads", "", err)
+		}
+		for _, u := range out.Uploads {
+			if u.Initiated == nil || !u.Initiated.Before(before) {
+				continue
+			}
+			if err := s.abort(ctx, aws.ToString(u.Key), aws.ToString(u.UploadId)); err != nil {
+				return n, wrap(ctx, "abort upload", aws.ToString(u.Key), err)
+			}
+			n++
+		}
+		if !aws.ToBool(out.IsTruncated) {
+			return n, nil
+		}
+		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+	}
+}
