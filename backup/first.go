@@ -2,11 +2,13 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -22,6 +24,7 @@ type firstWins struct {
 	provider.BlobStore
 	v provider.Versioner
 
+	plain  atomic.Bool // it has turned out to keep no versions
 	mu     sync.Mutex
 	pinned map[string]provider.Version // of keys with more than one
 }
@@ -64,6 +67,9 @@ func (s *firstWins) pin(key string) provider.Version {
 
 // List yields the first versions.
 func (s *firstWins) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
+	if s.plain.Load() {
+		return s.BlobStore.List(ctx, prefix, o)
+	}
 	return func(yield func(provider.Info, error) bool) {
 		var first provider.VersionInfo // of the key being listed
 		versions := 0
@@ -80,7 +86,12 @@ func (s *firstWins) List(ctx context.Context, prefix string, o provider.ListOpti
 			s.mu.Unlock()
 			return yield(first.Info, nil)
 		}
-		for v, err := range provider.Versions(ctx, s.BlobStore, prefix, o) {
+		for v, err := range s.v.Versions(ctx, prefix, o) {
+			if errors.Is(err, errors.ErrUnsupported) {
+				s.plain.Store(true)
+				s.BlobStore.List(ctx, prefix, o)(yield)
+				return
+			}
 			if err != nil {
 				yield(provider.Info{}, err)
 				return
@@ -111,7 +122,7 @@ func hashed(key string) bool {
 
 // Get opens the first version.
 func (s *firstWins) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
-	if o.Version == "" && !hashed(key) {
+	if o.Version == "" && !hashed(key) && !s.plain.Load() {
 		first, _, err := s.first(ctx, key)
 		if err != nil {
 			return nil, provider.Info{}, err
@@ -125,6 +136,9 @@ func (s *firstWins) Get(ctx context.Context, key string, o provider.GetOptions) 
 
 // Stat describes the first version.
 func (s *firstWins) Stat(ctx context.Context, key string) (provider.Info, error) {
+	if s.plain.Load() {
+		return s.BlobStore.Stat(ctx, key)
+	}
 	first, _, err := s.first(ctx, key)
 	return first, err
 }
@@ -133,7 +147,7 @@ func (s *firstWins) Stat(ctx context.Context, key string) (provider.Info, error)
 // the present one. It is read from now on.
 func overwritten(ctx context.Context, store provider.BlobStore, key string) bool {
 	s, ok := provider.As[*firstWins](store)
-	if !ok {
+	if !ok || s.plain.Load() {
 		return false
 	}
 	_, others, err := s.first(ctx, key)
