@@ -175,7 +175,7 @@ func (v *View) meta(ctx context.Context, r ref) ([]byte, error) {
 	if b := v.r.cache.get(name); b != nil {
 		return b, nil
 	}
-	b, err := v.r.chunk(ctx, v.cache, kindMeta, r)
+	b, err := v.chunk(ctx, kindMeta, r)
 	if err == nil {
 		v.r.cache.put(name, b)
 	}

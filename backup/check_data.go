@@ -214,7 +214,7 @@ func (c *checker) pack(ctx context.Context, info provider.Info, buf []byte, ids 
 	b := buf[:info.Size]
 	if err := readFull(ctx, c.r.c.Store, info.Key, 0, b); isDamage(err) {
 		c.mu.Lock()
-		if known {
+		for _, n := range c.r.index.numbers(sum) {
 			c.badPacks[n] = true
 		}
 		gone := errors.Is(err, provider.ErrNotFound)
@@ -245,8 +245,27 @@ func (c *checker) pack(ctx context.Context, info provider.Info, buf []byte, ids 
 		c.problem(info.Key, err.Error())
 		return false, nil
 	}
+	if known && err == nil && !c.r.index.pack(n).trusted {
+		n = c.refute(rec)
+	}
 	intact, err := c.frames(ctx, info.Key, rec, n, b, ids)
 	return ok && intact, err
+}
+
+// refute marks what indexes say about a pack that says something else itself.
+// It returns the pack's number for what it says.
+func (c *checker) refute(rec packRecord) (n uint32) {
+	c.r.index.add("", []packRecord{rec})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, other := range c.r.index.numbers(rec.sum) {
+		if c.r.index.says(other, rec) {
+			n = other
+		} else {
+			c.badPacks[other] = true
+		}
+	}
+	return n
 }
 
 // frames opens every chunk of a pack and reports whether all are right.

@@ -42,7 +42,7 @@ func (v *View) Chunks(ctx context.Context, it Item) iter.Seq2[Chunk, error] {
 // Chunk reads one chunk. As with [View.Open], what does not verify is not
 // delivered.
 func (v *View) Chunk(ctx context.Context, c Chunk) ([]byte, error) {
-	b, err := v.r.chunk(ctx, v.cache, kindData, c.ref)
+	b, err := v.chunk(ctx, kindData, c.ref)
 	if err != nil {
 		return nil, fmt.Errorf("read %.200q: %w", c.path, err)
 	}

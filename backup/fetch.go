@@ -217,8 +217,48 @@ func readFull(ctx context.Context, s provider.BlobStore, key string, off int64, 
 	return nil
 }
 
-// chunk reads and verifies a chunk, from any of the packs that hold it.
-func (r *Repository) chunk(ctx context.Context, c *blockCache, kind string, want ref) ([]byte, error) {
+// chunk reads and verifies a chunk. What indexes say may be lies, unless
+// somebody who is trusted says it; the packs that the manifest names are what
+// they are by their hash.
+func (v *View) chunk(ctx context.Context, kind string, want ref) ([]byte, error) {
+	b, err := v.r.chunk(ctx, v.cache, v.m.by, kind, want)
+	if err == nil || !isDamage(err) || ctx.Err() != nil {
+		return b, err
+	}
+	if heard, aerr := v.ask(ctx); aerr != nil || !heard {
+		return nil, errors.Join(err, aerr)
+	}
+	return v.r.chunk(ctx, v.cache, v.m.by, kind, want)
+}
+
+// ask learns from the packs that the manifest names what is in them, where so
+// far only those have told who are not trusted. It reports whether that is
+// worth another look.
+func (v *View) ask(ctx context.Context) (heard bool, err error) {
+	v.asking.Lock()
+	defer v.asking.Unlock()
+	if v.asked {
+		return v.heard, nil
+	}
+	for _, p := range v.m.packs {
+		if n, ok := v.r.index.packBySum(p.sum); ok && v.r.index.pack(n).trusted {
+			continue
+		}
+		rec, err := v.r.readPack(ctx, provider.Info{Key: packKey(p.kind, p.sum), Size: p.size})
+		if err == nil {
+			v.r.index.add("", []packRecord{rec})
+			v.heard = true
+		} else if !isDamage(err) {
+			return false, err
+		}
+	}
+	v.asked = true
+	return v.heard, ctx.Err()
+}
+
+// chunk reads and verifies a chunk, from any of the packs that hold it: first
+// those that somebody tells of who is trusted, then those of one author.
+func (r *Repository) chunk(ctx context.Context, c *blockCache, by author, kind string, want ref) ([]byte, error) {
 	places := r.index.find(want.id)
 	if len(places) == 0 {
 		if err := r.search(ctx); err != nil {
@@ -228,6 +268,7 @@ func (r *Repository) chunk(ctx context.Context, c *blockCache, kind string, want
 			return nil, fmt.Errorf("%w: chunk %s is in no pack", ErrDamaged, want.id)
 		}
 	}
+	r.index.prefer(by, places)
 	b, err := r.chunkIn(ctx, c, kind, want, places)
 	if !errors.Is(err, provider.ErrNotFound) || ctx.Err() != nil {
 		return b, err

@@ -121,7 +121,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte{0, 0})
 	f.Add(append([]byte{1}, make([]byte, 34)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		packs, err := decodeIndexSection(b)
+		packs, err := decodeIndexSection(b, author{holder: true})
 		known(t, err)
 		for _, p := range packs {
 			if len(p.salt) != 32 || p.kind == "" {
@@ -134,7 +134,7 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 		if err == nil {
-			newIndex().add("o", packs)
+			newIndex(func(a author) bool { return a.holder }).add("o", packs)
 		}
 		_, err = decodePackSums(b)
 		known(t, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -11,7 +12,7 @@ import (
 
 // An index object tells for a number of packs what is in them, so that a
 // reader finds chunks and a writer knows what it need not store. It holds
-// nothing that is not in the packs, too.
+// nothing that is not in the packs, too, but who says so.
 
 // encodeIndex returns the bytes of an index object.
 func (k *keys) encodeIndex(session string, packs []packRecord) ([]byte, error) {
@@ -41,7 +42,7 @@ func (k *keys) encodeIndex(session string, packs []packRecord) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(p.size))
 		b = append(b, p.salt...)
 		b = binary.AppendUvarint(b, seen[source{p.session, string(p.enc)}])
-		b = appendBytes(b, "") // attributes, none yet; readers skip them
+		b = appendBytes(b, packAttributes(k.self, p))
 		b = appendDirectory(b, p.entries)
 	}
 	b = sealSection(head, k.index, h, bytes.Clone(head), "index", "", b)
@@ -60,10 +61,43 @@ func (k *keys) decodeIndex(b []byte) ([]packRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeIndexSection(plain)
+	return decodeIndexSection(plain, by)
 }
 
-func decodeIndexSection(plain []byte) ([]packRecord, error) {
+// Attributes of a pack are a byte that says what it is, and bytes.
+const attributeOrigin = 2
+
+// packAttributes returns what is to be said about a pack beside its content.
+// A holder who passes on what somebody else has said, unseen, names him.
+func packAttributes(self author, p packRecord) (b []byte) {
+	if self.holder && !p.by.holder {
+		b = append(b, attributeOrigin)
+		b = appendBytes(b, append(p.by.key[:], p.by.name...))
+	}
+	return b
+}
+
+// attributes reads what packAttributes wrote into p, which an index signed by
+// p.by lists. What is not known is skipped.
+func (p *packRecord) attributes(b []byte) error {
+	d := &decoder{b: b}
+	for len(d.b) > 0 {
+		tag, v := d.byte("attribute"), d.bytes("attribute", uint64(len(b)))
+		if tag != attributeOrigin || d.err != nil || !p.by.holder {
+			continue
+		}
+		o := &decoder{b: v}
+		p.by = author{key: o.sum("origin")}
+		p.by.name = string(o.take("origin", min(len(o.b), 64)))
+		if err := o.end(); err != nil {
+			return err
+		}
+	}
+	return d.err
+}
+
+// decodeIndexSection reads what is in an index that by has signed.
+func decodeIndexSection(plain []byte, by author) ([]packRecord, error) {
 	d := &decoder{b: plain}
 	type source struct {
 		session string
@@ -75,11 +109,13 @@ func decodeIndexSection(plain []byte) ([]packRecord, error) {
 	}
 	var packs []packRecord
 	for n := d.count("packs", 70); n > 0 && d.err == nil; n-- {
-		p := packRecord{sum: d.sum("pack"), kind: kindOf(d.byte("kind"))}
+		p := packRecord{sum: d.sum("pack"), kind: kindOf(d.byte("kind")), by: by}
 		p.size = int64(d.uint("size", maxPack))
 		p.salt = d.take("salt", 32)
 		s := d.uint("session", uint64(max(len(sources)-1, 0)))
-		d.bytes("attributes", 1<<16)
+		if err := p.attributes(d.bytes("attributes", 1<<16)); err != nil {
+			d.fail("attributes of a pack: %v", err)
+		}
 		p.entries = d.directory(p.size)
 		if p.kind == "" || len(sources) == 0 {
 			d.fail("kind or session of a pack is unknown")
@@ -110,14 +146,22 @@ func kindOf(b byte) string {
 
 // index is what is known of all packs, in memory. It is safe for concurrent
 // use. A chunk costs 48 bytes.
+//
+// An index object may lie: about a pack of its own writer, or about one of
+// another's. What a trusted author says of a pack is all that is known of it;
+// where there is none, everything that anybody says is kept, under a number
+// of its own.
 type index struct {
 	mu       sync.RWMutex
+	trusts   func(author) bool
 	packs    []packInfo
-	byID     map[[32]byte]uint32 // packs by their sum
+	byID     map[[32]byte]uint32 // packs by their sum: the first of those that next leads to
 	segments [][]indexEntry      // each sorted by id; few
 	objects  map[string][]uint32 // index objects that are loaded, and the packs they list
 	encs     map[string][]byte   // one copy of each session key
-	held     []indexEntry        // see hold
+	authors  map[author]*author  // the same
+	seed     maphash.Seed
+	held     []indexEntry // see hold
 }
 
 type packInfo struct {
@@ -126,9 +170,15 @@ type packInfo struct {
 	size    int64
 	salt    []byte
 	enc     []byte
-	session string // that wrote it
-	object  string // an index object that lists it; empty if none does
-	lost    bool   // not in the store any more
+	session string  // that wrote it
+	by      *author // who says so
+	object  string  // an index object that lists it; empty if none does
+	lost    bool    // not in the store any more
+
+	trusted bool   // by is believed
+	denied  bool   // somebody who is trusted says something else
+	said    uint64 // hash of what is said
+	next    uint32 // number of what somebody else says about the pack, or 0
 }
 
 type indexEntry struct {
@@ -138,8 +188,10 @@ type indexEntry struct {
 	plain       uint32
 }
 
-func newIndex() *index {
-	return &index{byID: map[[32]byte]uint32{}, objects: map[string][]uint32{}, encs: map[string][]byte{}}
+// newIndex returns an empty index. trusts says whose word counts.
+func newIndex(trusts func(author) bool) *index {
+	return &index{trusts: trusts, byID: map[[32]byte]uint32{}, objects: map[string][]uint32{}, encs: map[string][]byte{},
+		authors: map[author]*author{}, seed: maphash.MakeSeed()}
 }
 
 func (x *index) has(object string) bool {
@@ -156,23 +208,11 @@ func (x *index) add(object string, packs []packRecord) {
 	var listed []uint32
 	var seg []indexEntry
 	for _, p := range packs {
-		if n, ok := x.byID[p.sum]; ok {
-			if x.packs[n].object == "" {
-				x.packs[n].object = object
-			}
-			listed = append(listed, n)
+		n, isNew := x.addPack(object, p)
+		listed = append(listed, n)
+		if !isNew {
 			continue
 		}
-		n := uint32(len(x.packs))
-		x.byID[p.sum] = n
-		enc, ok := x.encs[string(p.enc)]
-		if !ok {
-			enc = bytes.Clone(p.enc)
-			x.encs[string(enc)] = enc
-		}
-		listed = append(listed, n)
-		x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc,
-			session: p.session, object: object})
 		for _, e := range p.entries {
 			seg = append(seg, indexEntry{e.id, n, e.off, e.stored, e.plain})
 		}
@@ -218,28 +258,143 @@ func (x *index) push(seg []indexEntry) {
 	}
 }
 
-// find yields every place where a chunk is stored.
+// addPack takes note of what a record says. It returns the number of the pack
+// and whether its chunks are to be added under it: not if they are there
+// already, or if somebody who is trusted more has spoken.
+func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
+	trusted, said := x.trusts(p.by), x.hash(p)
+	first, there := x.byID[p.sum]
+	last, same, ok := first, first, false
+	for n, more := first, there; more; n = x.packs[n].next {
+		i := &x.packs[n]
+		if i.trusted {
+			if i.object == "" && trusted {
+				i.object = object
+			}
+			return n, false
+		}
+		if i.said == said {
+			same, ok = n, true
+		}
+		last, more = n, i.next != 0
+	}
+	if ok {
+		i := &x.packs[same]
+		if i.object == "" || trusted {
+			i.object = object
+		}
+		if trusted {
+			i.trusted, i.by = true, x.author(p.by)
+			x.deny(first, same)
+		}
+		return same, false
+	}
+	n = uint32(len(x.packs))
+	enc, known := x.encs[string(p.enc)]
+	if !known {
+		enc = bytes.Clone(p.enc)
+		x.encs[string(enc)] = enc
+	}
+	x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc,
+		session: p.session, object: object, by: x.author(p.by), trusted: trusted, said: said})
+	if !there {
+		x.byID[p.sum] = n
+		return n, true
+	}
+	x.packs[last].next = n
+	if trusted {
+		x.deny(first, n)
+	}
+	return n, true
+}
+
+// deny marks what is said about a pack, from the number n on, except by one.
+func (x *index) deny(n, except uint32) {
+	for ; ; n = x.packs[n].next {
+		x.packs[n].denied = n != except
+		if x.packs[n].next == 0 {
+			return
+		}
+	}
+}
+
+func (x *index) author(a author) *author {
+	p, ok := x.authors[a]
+	if !ok {
+		p = &a
+		x.authors[a] = p
+	}
+	return p
+}
+
+// hash tells apart what several say about one pack.
+func (x *index) hash(p packRecord) uint64 {
+	var h maphash.Hash
+	h.SetSeed(x.seed)
+	b := binary.AppendVarint(make([]byte, 0, 64), p.size)
+	h.Write(appendBytes(appendBytes(appendBytes(append(b, kindByte(p.kind)), p.salt), p.session), p.enc))
+	for _, e := range p.entries {
+		b = append(b[:0], e.id[:]...)
+		b = binary.BigEndian.AppendUint32(b, e.off)
+		b = binary.BigEndian.AppendUint32(b, e.stored)
+		b = binary.BigEndian.AppendUint32(b, e.plain)
+		h.Write(b)
+	}
+	return h.Sum64()
+}
+
+// find yields every place where a chunk is said to be stored; first those of
+// which somebody who is trusted says so.
 func (x *index) find(id chunkID) []indexEntry {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var out []indexEntry
+	trusted := 0
 	for _, s := range x.segments {
 		for i := searchEntries(s, id); i < len(s) && s[i].id == id; i++ {
-			if !x.packs[s[i].pack].lost {
-				out = append(out, s[i])
+			p := &x.packs[s[i].pack]
+			if p.lost || p.denied {
+				continue
+			}
+			out = append(out, s[i])
+			if p.trusted {
+				copy(out[trusted+1:], out[trusted:len(out)-1])
+				out[trusted] = s[i]
+				trusted++
 			}
 		}
 	}
 	return out
 }
 
-// first is find for one place, without allocating.
+// prefer puts places that an author tells of before those of others who are
+// not trusted.
+func (x *index) prefer(by author, places []indexEntry) {
+	if len(places) < 2 {
+		return
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	rank := func(e indexEntry) int {
+		switch p := &x.packs[e.pack]; {
+		case p.trusted:
+			return 0
+		case *p.by == by:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(places, func(a, b indexEntry) int { return rank(a) - rank(b) })
+}
+
+// first is find for one place that somebody who is trusted knows, without
+// allocating.
 func (x *index) first(id chunkID) (indexEntry, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for _, s := range x.segments {
 		for i := searchEntries(s, id); i < len(s) && s[i].id == id; i++ {
-			if !x.packs[s[i].pack].lost {
+			if p := &x.packs[s[i].pack]; p.trusted && !p.lost && !p.denied {
 				return s[i], true
 			}
 		}
@@ -248,7 +403,8 @@ func (x *index) first(id chunkID) (indexEntry, bool) {
 }
 
 // reusable is what a session may rely on instead of storing a chunk again:
-// packs that were in the store and not condemned when it began, and its own.
+// packs that were in the store and not condemned when it began, and its own;
+// of both only what somebody says who is trusted.
 type reusable struct {
 	packs   []bool // by number
 	session string
@@ -261,7 +417,7 @@ func (x *index) reuse(id chunkID, ok reusable) (indexEntry, bool) {
 	for _, s := range x.segments {
 		for i := searchEntries(s, id); i < len(s) && s[i].id == id; i++ {
 			n, p := s[i].pack, &x.packs[s[i].pack]
-			if !p.lost && (int(n) < len(ok.packs) && ok.packs[n] || ok.session != "" && p.session == ok.session) {
+			if p.trusted && !p.lost && !p.denied && (int(n) < len(ok.packs) && ok.packs[n] || ok.session != "" && p.session == ok.session) {
 				return s[i], true
 			}
 		}
@@ -289,11 +445,35 @@ func (x *index) pack(n uint32) packInfo {
 	return x.packs[n]
 }
 
+// packBySum returns the number of a pack. If several tell different things
+// about it, and none of them is trusted, it is one of several.
 func (x *index) packBySum(sum [32]byte) (uint32, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	n, ok := x.byID[sum]
+	for ok && x.packs[n].denied {
+		n = x.packs[n].next
+	}
 	return n, ok && !x.packs[n].lost
+}
+
+// says reports whether a record is what is known under a number.
+func (x *index) says(n uint32, p packRecord) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.packs[n].said == x.hash(p)
+}
+
+// numbers returns all numbers of a pack.
+func (x *index) numbers(sum [32]byte) (out []uint32) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n, ok := x.byID[sum]
+	for ; ok; n = x.packs[n].next {
+		out = append(out, n)
+		ok = x.packs[n].next != 0
+	}
+	return out
 }
 
 func (p packInfo) key() string { return packKey(p.kind, p.sum) }
@@ -302,8 +482,10 @@ func (p packInfo) key() string { return packKey(p.kind, p.sum) }
 func (x *index) lose(sum [32]byte) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if n, ok := x.byID[sum]; ok {
+	n, ok := x.byID[sum]
+	for ; ok; n = x.packs[n].next {
 		x.packs[n].lost = true
+		ok = x.packs[n].next != 0
 	}
 }
 

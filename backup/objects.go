@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -540,10 +541,14 @@ func (r *Repository) indexesOf(ctx context.Context, packs map[uint32]bool) (out 
 		out = nil
 		left := maps.Clone(packs)
 		listing := r.index.listing()
+		var infos []provider.Info
 		for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
 			if err != nil {
 				return nil, err
 			}
+			infos = append(infos, info)
+		}
+		take := func(info provider.Info) {
 			n := len(left)
 			for _, pack := range listing[info.Key] {
 				delete(left, pack)
@@ -552,6 +557,18 @@ func (r *Repository) indexesOf(ctx context.Context, packs map[uint32]bool) (out 
 				sum, _ := parseIndexKey(info.Key)
 				out = append(out, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
 			}
+		}
+		trusted := map[string]bool{} // those whose word on a pack counts
+		for n := range packs {
+			trusted[r.index.pack(n).object] = true
+		}
+		for _, info := range infos {
+			if trusted[info.Key] {
+				take(info)
+			}
+		}
+		for _, info := range infos {
+			take(info)
 		}
 		if len(left) == 0 {
 			break
@@ -583,11 +600,17 @@ func (r *Repository) needsByItems(ctx context.Context, m manifest) ([][32]byte, 
 	}
 	used := map[uint32]bool{}
 	err := r.newView(m).walk(ctx, func(x ref) error {
-		e, ok := r.index.first(x.id)
-		if !ok {
+		if e, ok := r.index.first(x.id); ok {
+			used[e.pack] = true
+			return nil
+		}
+		places := r.index.find(x.id) // which of them is right is not known
+		if len(places) == 0 {
 			return fmt.Errorf("%w: chunk %s is in no pack", ErrDamaged, x.id)
 		}
-		used[e.pack] = true
+		for _, e := range places {
+			used[e.pack] = true
+		}
 		return nil
 	})
 	if err != nil {
@@ -597,7 +620,8 @@ func (r *Repository) needsByItems(ctx context.Context, m manifest) ([][32]byte, 
 	for n := range used {
 		out = append(out, r.index.pack(n).sum)
 	}
-	return out, nil
+	slices.SortFunc(out, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(out), nil
 }
 
 // walk visits every chunk of a point: pages of the tree, pages of lists and

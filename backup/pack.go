@@ -41,6 +41,7 @@ type packRecord struct {
 	session string
 	enc     []byte
 	entries []packEntry
+	by      author // who says so
 }
 
 // packBuilder is a pack being filled. Its packer's lock guards it, except
@@ -91,7 +92,7 @@ func (p *packBuilder) finish(k *keys) packRecord {
 	p.buf = binary.BigEndian.AppendUint32(p.buf, uint32(len(p.buf)-start))
 	return packRecord{
 		sum: sha256.Sum256(p.buf), kind: p.header.Kind, size: int64(len(p.buf)),
-		salt: p.header.Salt, session: p.header.Session, enc: p.header.Enc, entries: p.entries,
+		salt: p.header.Salt, session: p.header.Session, enc: p.header.Enc, entries: p.entries, by: k.self,
 	}
 }
 
@@ -158,5 +159,6 @@ func (k *keys) decodePack(kind string, sum [32]byte, size int64, front, tail []b
 	if err := d.end(); err != nil {
 		return packRecord{}, err
 	}
-	return packRecord{sum: sum, kind: kind, size: size, salt: h.Salt, session: h.Session, enc: h.Enc, entries: entries}, nil
+	return packRecord{sum: sum, kind: kind, size: size, salt: h.Salt, session: h.Session, enc: h.Enc, entries: entries,
+		by: author{name: h.Writer}}, nil // as far as it can be known
 }

@@ -61,6 +61,9 @@ func (r *Repository) repair(ctx context.Context) (rep RepairReport, err error) {
 	}
 	found = slices.DeleteFunc(found, func(p packRecord) bool { return doomed[p.sum] })
 	rep.Indexed = len(found)
+	if err := fresh.vouch(ctx, found); err != nil {
+		return rep, err
+	}
 	remove, rewrite, lost, err := fresh.stale(ctx, indexed)
 	if err != nil {
 		return rep, err
@@ -101,6 +104,32 @@ func (r *Repository) repairFormat(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
+// vouch takes packs that were in no index for trusted if a holder has signed a
+// point that needs them. Others count as known from whoever says to have
+// written them, until they are attested.
+func (r *Repository) vouch(ctx context.Context, found []packRecord) error {
+	if len(found) == 0 {
+		return nil
+	}
+	named := map[[32]byte]bool{}
+	for m, err := range r.manifests(ctx) {
+		if err != nil {
+			return err
+		}
+		for _, p := range m.packs {
+			if r.keys.trusts(m.by) {
+				named[p.sum] = true
+			}
+		}
+	}
+	for i, p := range found {
+		if named[p.sum] {
+			found[i].by = r.keys.self
+		}
+	}
+	return nil
+}
+
 // stale finds the index objects to remove, and what of them is to be written
 // again. indexed was loaded before the packs are listed here, so a pack in
 // it that is not listed is gone.
@@ -117,11 +146,19 @@ func (r *Repository) stale(ctx context.Context, indexed []packInfo) (remove []st
 		}
 		stored[info.Key] = info.Size
 	}
-	objects := map[string]bool{}
+	gone := map[[32]byte]bool{}
 	for _, p := range indexed {
-		if size, ok := stored[p.key()]; !ok || size != p.size {
+		if size, ok := stored[p.key()]; (!ok || size != p.size) && !p.denied && !gone[p.sum] {
 			lost = append(lost, p)
-			objects[p.object] = true
+			gone[p.sum] = true
+		}
+	}
+	objects := map[string]bool{}
+	for key, listed := range r.index.listing() {
+		for _, n := range listed {
+			if gone[r.index.pack(n).sum] {
+				objects[key] = true
+			}
 		}
 	}
 	for key := range objects {

@@ -115,7 +115,7 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 func newRepository(c Config, k *keys) *Repository {
 	k = k.as(c.Writer)
 	return &Repository{
-		c: c, keys: k, index: newIndex(), zstd: newDecoder(c.Workers), bad: map[string]error{},
+		c: c, keys: k, index: newIndex(k.trusts), zstd: newDecoder(c.Workers), bad: map[string]error{},
 		ids: sync.Pool{New: func() any { return k.newIdentifier() }},
 	}
 }

@@ -140,7 +140,12 @@ func (p *pruner) replaceIndexes(ctx context.Context, keys []string, gone map[[32
 	var batch []packRecord
 	var done []string // read, and written in full when the batch is
 	entries := 0
-	seen := map[[32]byte]bool{}
+	type claim struct {
+		sum  [32]byte
+		by   author
+		said uint64
+	}
+	seen := map[claim]bool{}
 	write := func() error {
 		if len(batch) > 0 {
 			n, err := p.r.writeIndex(ctx, "", batch)
@@ -168,8 +173,15 @@ func (p *pruner) replaceIndexes(ctx context.Context, keys []string, gone map[[32
 			return err
 		}
 		for _, rec := range packs {
-			if !gone[rec.sum] && !seen[rec.sum] {
-				seen[rec.sum] = true
+			c := claim{sum: rec.sum}
+			if n, _ := p.r.index.packBySum(rec.sum); !p.r.keys.trusts(rec.by) {
+				if p.r.index.pack(n).trusted && p.r.index.pack(n).sum == rec.sum {
+					continue
+				}
+				c.by, c.said = rec.by, p.r.index.hash(rec) // nobody knows who is right
+			}
+			if !gone[rec.sum] && !seen[c] {
+				seen[c] = true
 				batch = append(batch, rec)
 				entries += len(rec.entries)
 			}

@@ -15,7 +15,8 @@ import (
 // copies of a chunk is the one to keep.
 type census struct {
 	packs []packInfo
-	good  []bool  // packs that may be relied on: in the store, not condemned
+	there []bool  // packs that are in the store and not condemned
+	good  []bool  // those of them that may be relied on: somebody who is trusted tells of them
 	total []int64 // bytes of chunks in a pack
 	live  []int64 // of chunks that some point needs
 	kept  []int64 // of those, what is kept there
@@ -24,10 +25,11 @@ type census struct {
 // census looks at every chunk of the index.
 func (p *pruner) census(doomed map[[32]byte]bool) *census {
 	packs := p.r.index.all()
-	c := &census{packs: packs, good: make([]bool, len(packs)),
+	c := &census{packs: packs, there: make([]bool, len(packs)), good: make([]bool, len(packs)),
 		total: make([]int64, len(packs)), live: make([]int64, len(packs)), kept: make([]int64, len(packs))}
 	for n, i := range packs {
-		c.good[n] = !doomed[i.sum] && p.stored(i)
+		c.there[n] = !doomed[i.sum] && p.stored(i) && !i.denied
+		c.good[n] = c.there[n] && i.trusted
 	}
 	segments := p.r.index.snapshot()
 	for _, s := range segments {
@@ -40,6 +42,10 @@ func (p *pruner) census(doomed map[[32]byte]bool) *census {
 	}
 	p.eachLive(segments, func(places []indexEntry) {
 		if e, ok := c.best(places); ok {
+			c.kept[e.pack] += int64(e.stored)
+			return
+		}
+		for _, e := range places { // which of them is what it is said to be is not known
 			c.kept[e.pack] += int64(e.stored)
 		}
 	})
@@ -95,10 +101,18 @@ func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error)
 	}
 	c := p.census(doomed)
 	var plan []packSum
+	planned := map[[32]byte]bool{}
 	rewrite := map[uint32]bool{}
 	for n, i := range c.packs {
-		if _, writing := open[PointID(i.session)]; writing || !c.good[n] {
+		if _, writing := open[PointID(i.session)]; writing || !c.there[n] {
 			continue // whoever is at it may come back and go on from it
+		}
+		if !i.trusted {
+			if ok, err := p.garbage(ctx, c, i.sum, open); err != nil {
+				return g, false, err
+			} else if !ok || planned[i.sum] {
+				continue
+			}
 		}
 		garbage := float64(c.total[n]-c.kept[n]) >= p.o.MinGarbage*float64(c.total[n])
 		if c.kept[n] > 0 && !garbage {
@@ -113,6 +127,7 @@ func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error)
 		if c.kept[n] > 0 {
 			rewrite[uint32(n)] = true
 		} else {
+			planned[i.sum] = true
 			plan = append(plan, packSum{i.sum, i.kind, i.size})
 		}
 	}
@@ -234,7 +249,10 @@ func (p *pruner) verdict(ctx context.Context, g generation) ([]packSum, bool, er
 	if err := p.look(ctx); err != nil {
 		return nil, false, err
 	}
-	dead, spared := p.judge(plan, doomed)
+	dead, spared, err := p.judge(ctx, plan, doomed)
+	if err != nil {
+		return nil, false, err
+	}
 	b, err := p.r.putSealed(ctx, kindVerdict, g.verdict(), encodePackSums(dead))
 	if errors.Is(err, provider.ErrNotFound) {
 		return nil, false, nil // taken, and removed since: another prune has finished it
@@ -330,7 +348,7 @@ func (p *pruner) lostPatience(ctx context.Context, id PointID, since time.Time) 
 
 // judge divides the packs of a plan into those of which nothing is needed,
 // or only what packs outside of it hold, too, and those to spare.
-func (p *pruner) judge(plan []packSum, doomed map[[32]byte]bool) (dead []packSum, spared Amount) {
+func (p *pruner) judge(ctx context.Context, plan []packSum, doomed map[[32]byte]bool) (dead []packSum, spared Amount, err error) {
 	planned := map[[32]byte]bool{}
 	for _, s := range plan {
 		planned[s.sum] = true
@@ -363,15 +381,64 @@ func (p *pruner) judge(plan []packSum, doomed map[[32]byte]bool) (dead []packSum
 		}
 	})
 	for _, s := range plan {
-		_, known := p.r.index.packBySum(s.sum)
+		n, known := p.r.index.packBySum(s.sum)
 		_, there := p.sizes[s.sum]
 		if spare[s.sum] || there && !known { // what cannot be read cannot be judged
 			spared.add(s.size)
 			continue
 		}
+		if there && !p.r.index.pack(n).trusted {
+			if ok, err := p.garbage(ctx, c, s.sum, nil); err != nil {
+				return nil, spared, err
+			} else if !ok {
+				spared.add(s.size)
+				continue
+			}
+		}
 		dead = append(dead, s)
 	}
-	return dead, spared
+	return dead, spared, nil
+}
+
+// garbage reports whether nothing is needed of a pack of which only those
+// tell who are not trusted. So the pack is asked, which is what its writer
+// made it, unless all that was known is what it had told.
+func (p *pruner) garbage(ctx context.Context, c *census, sum [32]byte, open map[PointID]time.Time) (bool, error) {
+	asked := false
+	for _, n := range p.r.index.numbers(sum) {
+		if int(n) >= len(c.kept) {
+			continue
+		}
+		i := p.r.index.pack(n)
+		if _, writing := open[PointID(i.session)]; writing || c.kept[n] > 0 {
+			return false, nil
+		}
+		asked = asked || i.object == ""
+	}
+	if asked {
+		return true, nil
+	}
+	n, _ := p.r.index.packBySum(sum)
+	i := p.r.index.pack(n)
+	rec, err := p.r.readPack(ctx, provider.Info{Key: i.key(), Size: p.sizes[sum]})
+	if isDamage(err) {
+		return errors.Is(err, provider.ErrNotFound), nil // what cannot be read cannot be judged
+	}
+	if err != nil {
+		return false, err
+	}
+	if _, writing := open[PointID(rec.session)]; writing {
+		return false, nil
+	}
+	for _, e := range rec.entries {
+		if !p.live.has(e.id) {
+			continue
+		}
+		if _, safe := c.best(p.r.index.find(e.id)); !safe {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // deletePacks deletes the packs of a verdict and reports whether all are

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,10 @@ type View struct {
 	r     *Repository
 	m     manifest
 	cache *blockCache
+
+	asking sync.Mutex
+	asked  bool // the packs that the manifest names
+	heard  bool // and they told something new
 
 	items, bytes, written  atomic.Int64
 	totalItems, totalBytes atomic.Int64
@@ -311,7 +316,7 @@ func (v *View) Open(ctx context.Context, it Item) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	if c.depth == 0 && len(c.refs) == 1 {
-		b, err := v.r.chunk(ctx, v.cache, kindData, c.refs[0])
+		b, err := v.chunk(ctx, kindData, c.refs[0])
 		if err != nil {
 			return nil, fmt.Errorf("open %.200q: %w", it.Path, err)
 		}
@@ -347,7 +352,7 @@ func (v *View) readAhead(ctx context.Context, it Item) io.ReadCloser {
 				return
 			}
 			go func() {
-				b, err := v.r.chunk(ctx, v.cache, kindData, r.ref)
+				b, err := v.chunk(ctx, kindData, r.ref)
 				c <- fetched{b, err}
 			}()
 		}
