@@ -451,10 +451,11 @@ func (x *index) packBySum(sum [32]byte) (uint32, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	n, ok := x.byID[sum]
-	for ok && x.packs[n].denied {
+	for ok && (x.packs[n].denied || x.packs[n].lost) {
 		n = x.packs[n].next
+		ok = n != 0
 	}
-	return n, ok && !x.packs[n].lost
+	return n, ok
 }
 
 // says reports whether a record is what is known under a number.

@@ -289,18 +289,21 @@ func (r *Repository) reusable(ctx context.Context, session PointID) (reusable, e
 // copied to a replica of some of the points.
 func (r *Repository) present(ctx context.Context) error {
 	known := r.index.all() // all of them were in the store before this
-	sizes := make(map[[32]byte]int64, len(known))
+	type thing struct {
+		kind string
+		size int64
+	}
+	stored := make(map[[32]byte]thing, len(known))
 	for info, err := range r.packs(ctx) {
 		if err != nil {
 			return err
 		}
-		if _, sum, ok := parsePackKey(info.Key); ok {
-			sizes[sum] = info.Size
+		if kind, sum, ok := parsePackKey(info.Key); ok {
+			stored[sum] = thing{kind, info.Size}
 		}
 	}
 	for n, p := range known {
-		size, ok := sizes[p.sum]
-		if lost := !ok || size != p.size; lost != p.lost {
+		if lost := stored[p.sum] != (thing{p.kind, p.size}); lost != p.lost {
 			r.index.setLost(n, lost)
 		}
 	}

@@ -141,7 +141,8 @@ type pruner struct {
 	live   *liveSet
 	now    time.Time // by the store's clock, once it was needed
 
-	sizes map[[32]byte]int64 // packs in the store when it was last listed
+	sizes map[[32]byte]int64  // packs in the store when it was last listed
+	kinds map[[32]byte]string // the same
 }
 
 func (p *pruner) run(ctx context.Context) error {
@@ -184,17 +185,17 @@ func (p *pruner) refresh(ctx context.Context, doomed map[[32]byte]bool) error {
 	if err := p.r.load(ctx); err != nil {
 		return err
 	}
-	p.sizes = map[[32]byte]int64{}
+	p.sizes, p.kinds = map[[32]byte]int64{}, map[[32]byte]string{}
 	var unknown []provider.Info
 	for info, err := range p.r.packs(ctx) {
 		if err != nil {
 			return err
 		}
-		_, sum, ok := parsePackKey(info.Key)
+		kind, sum, ok := parsePackKey(info.Key)
 		if !ok {
 			continue
 		}
-		p.sizes[sum] = info.Size
+		p.sizes[sum], p.kinds[sum] = info.Size, kind
 		if _, known := p.r.index.packBySum(sum); !known && !doomed[sum] {
 			unknown = append(unknown, info)
 		}
@@ -222,7 +223,7 @@ func (p *pruner) refresh(ctx context.Context, doomed map[[32]byte]bool) error {
 // stored reports whether a pack is in the store as it should be.
 func (p *pruner) stored(i packInfo) bool {
 	size, ok := p.sizes[i.sum]
-	return ok && size == i.size
+	return ok && size == i.size && p.kinds[i.sum] == i.kind
 }
 
 // giveUpOld makes an end of sessions that are too old, so that what they have

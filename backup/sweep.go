@@ -418,9 +418,7 @@ func (p *pruner) garbage(ctx context.Context, c *census, sum [32]byte, open map[
 	if asked {
 		return true, nil
 	}
-	n, _ := p.r.index.packBySum(sum)
-	i := p.r.index.pack(n)
-	rec, err := p.r.readPack(ctx, provider.Info{Key: i.key(), Size: p.sizes[sum]})
+	rec, err := p.r.readPack(ctx, provider.Info{Key: packKey(p.kinds[sum], sum), Size: p.sizes[sum]})
 	if isDamage(err) {
 		return errors.Is(err, provider.ErrNotFound), nil // what cannot be read cannot be judged
 	}
