@@ -40,12 +40,15 @@ func (r *Repository) Attest(ctx context.Context, o AttestOptions) (AttestReport,
 	if err := r.readable(); err != nil {
 		return AttestReport{}, fmt.Errorf("attest: %w", err)
 	}
-	a := &attester{r: newRepository(r.c, r.keys), o: o}
-	err := a.run(ctx)
+	r, err := r.current(ctx)
 	if err != nil {
-		err = fmt.Errorf("attest: %w", err)
+		return AttestReport{}, fmt.Errorf("attest: %w", err)
 	}
-	return a.report, err
+	a := &attester{r: newRepository(r.c, r.keys), o: o}
+	if err := a.run(ctx); err != nil {
+		return a.report, fmt.Errorf("attest: %w", err)
+	}
+	return a.report, nil
 }
 
 type attester struct {
