@@ -92,6 +92,8 @@ type packReader struct {
 	began time.Time
 	todo  int64 // bytes, for progress
 
+	largest int64 // size of a pack to read, so that buffers can be used again
+
 	since time.Time // the oldest of found was begun not before
 	found []verdictOnPack
 }
@@ -110,6 +112,7 @@ func (r *packReader) run(ctx context.Context, packs []provider.Info, always int)
 	}
 	for n, sum := 0, int64(0); n < len(packs) && (n <= always || sum < limit); n++ {
 		r.todo += packs[n].Size
+		r.largest = min(max(r.largest, packs[n].Size), maxPack)
 		if n >= always {
 			sum += packs[n].Size
 		}
@@ -153,7 +156,7 @@ func (r *packReader) pack(ctx context.Context, info provider.Info, buf []byte, i
 	}
 	began := time.Now()
 	if int64(cap(buf)) < info.Size && info.Size <= maxPack {
-		buf = make([]byte, info.Size, max(info.Size, int64(r.c.r.c.PackSize)))
+		buf = make([]byte, info.Size, max(info.Size, r.largest))
 	}
 	ok, err := r.c.pack(ctx, info, buf, ids)
 	if errors.Is(err, provider.ErrNotFound) {

@@ -1,8 +1,6 @@
 package backup_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,105 +28,6 @@ func small(t testing.TB) (*providertest.Memory, map[backup.PointID]map[string]fi
 	}
 }
 
-// verdict compares what Check says with what really restores, and that it
-// names the damaged object.
-func verdict(t *testing.T, what, key string, store provider.BlobStore, points map[backup.PointID]map[string]file) {
-	t.Helper()
-	r, err := backup.Open(t.Context(), config(store))
-	if err != nil {
-		t.Errorf("%s: open: %v", what, err)
-		return
-	}
-	rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true})
-	if err != nil {
-		t.Errorf("%s: check: %v", what, err)
-		return
-	}
-	harmed := map[backup.PointID]bool{}
-	named := false
-	for _, p := range rep.Problems {
-		named = named || p.Key == key
-		for _, id := range p.Points {
-			harmed[id] = true
-		}
-		if p.Repairable && len(p.Points) > 0 {
-			t.Errorf("%s: %s is called repairable though points are lost", what, p.Key)
-		}
-	}
-	missingManifest := strings.HasPrefix(key, "points/") && !slices.ContainsFunc(rep.Problems, func(p backup.Problem) bool { return p.Key == key })
-	if !named && !missingManifest && !strings.HasPrefix(key, "sessions/") && !strings.HasPrefix(key, "index/") {
-		t.Errorf("%s: check does not name %s: %+v", what, key, rep.Problems)
-	}
-	if rep.OK() && !missingManifest && !strings.HasPrefix(key, "sessions/") {
-		t.Errorf("%s: check finds nothing", what)
-	}
-	for id, want := range points {
-		var got tree
-		err := r.Restore(t.Context(), id, &got, backup.Destination{}, backup.RestoreOptions{})
-		gone := errors.Is(err, provider.ErrNotFound) && key == "points/"+string(id)
-		if (err != nil) != harmed[id] && !gone {
-			t.Errorf("%s: restoring %s gives %v, check says harmed: %t", what, id, err, harmed[id])
-		}
-		if err == nil {
-			for p, f := range want {
-				if got.restored[p] != f.content {
-					t.Errorf("%s: %s was restored wrongly and nobody said so", what, p)
-				}
-			}
-		} else if !errors.Is(err, backup.ErrDamaged) && !gone && !errors.Is(err, backup.ErrFormat) {
-			t.Errorf("%s: the error is no ErrDamaged: %v", what, err)
-		}
-	}
-}
-
-// Every bit of every object matters: flip one, and Check names the object
-// and exactly the points that do not restore any more.
-func TestFlippedBits(t *testing.T) {
-	store, points := small(t)
-	for _, info := range collect(t, store.List(t.Context(), "", provider.ListOptions{})) {
-		b, _, err := provider.ReadAll(t.Context(), store, info.Key, 1<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		damaged := copyStore(t, store)
-		for _, i := range flips(b) {
-			c := slices.Clone(b)
-			c[i] ^= 1 << (i % 8)
-			put(t, damaged, info.Key, c)
-			verdict(t, fmt.Sprintf("bit %d of byte %d of %s", i%8, i, info.Key), info.Key, damaged, points)
-			if t.Failed() {
-				return
-			}
-		}
-	}
-}
-
-// flips chooses the bytes to damage: all of them if there is time, else few
-// of the header, which is long, and many of what follows it.
-func flips(b []byte) []int {
-	if long() {
-		return slices.Collect(func(yield func(int) bool) {
-			for i := range b {
-				if !yield(i) {
-					return
-				}
-			}
-		})
-	}
-	head := len(b)
-	if bytes.HasPrefix(b, []byte("holdfast")) {
-		head = 12 + int(binary.BigEndian.Uint32(b[8:]))
-	}
-	out := []int{0, 8, 11, 12, head - 1, len(b) - 1}
-	for i := 0; i < head; i += max(1, head/5) {
-		out = append(out, i)
-	}
-	for i := head; i < len(b); i += max(1, (len(b)-head)/16) {
-		out = append(out, i)
-	}
-	return out
-}
-
 // A manifest under another's key, as who can write to the store but has no
 // keys might put it there, is no point.
 func TestRenamedManifest(t *testing.T) {
@@ -154,26 +53,6 @@ func TestRenamedManifest(t *testing.T) {
 	}
 	if got := collect(t, r.Points(t.Context(), "w")); len(got) != len(points) {
 		t.Errorf("%d points of w, want %d", len(got), len(points))
-	}
-}
-
-func TestTruncatedAndMissingObjects(t *testing.T) {
-	store, points := small(t)
-	for _, info := range collect(t, store.List(t.Context(), "", provider.ListOptions{})) {
-		b, _, err := provider.ReadAll(t.Context(), store, info.Key, 1<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, n := range []int{0, 1, 11, 12, 13, len(b) / 2, len(b) - 5, len(b) - 4, len(b) - 1} {
-			damaged := copyStore(t, store)
-			put(t, damaged, info.Key, b[:n])
-			verdict(t, fmt.Sprintf("%s cut to %d bytes", info.Key, n), info.Key, damaged, points)
-		}
-		damaged := copyStore(t, store)
-		if err := damaged.Delete(t.Context(), info.Key, provider.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		verdict(t, info.Key+" deleted", info.Key, damaged, points)
 	}
 }
 

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -75,4 +76,11 @@ func ReadsWithOldKeys(ctx context.Context, r *Repository, id PointID) (bool, err
 		}
 	}
 	return false, nil
+}
+
+// LeaveTime leaves what a prune that was killed while it asked for the
+// store's time leaves.
+func LeaveTime(ctx context.Context, r *Repository) error {
+	_, err := r.putSealed(ctx, kindTime, condemnedPrefix+string(newPointID(time.Now()))+timeSuffix, []byte("{}"))
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/provider"
 )
 
@@ -23,7 +24,13 @@ func TestMisnamedPack(t *testing.T) {
 		if _, err := store.Put(t.Context(), other, provider.Bytes(b), provider.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		verdict(t, "a pack under another name", other, store, points)
+		rep := mustCheck(t, reopen(t, store), backup.CheckOptions{ReadData: true})
+		if len(rep.Problems) != 1 || rep.Problems[0].Key != other || len(rep.Damaged) != 0 {
+			t.Errorf("a pack under another name: %s", rep)
+		}
+		for id, want := range points {
+			mustHold(t, reopen(t, store), id, want)
+		}
 		return
 	}
 	t.Fatal("there is no pack")
