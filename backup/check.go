@@ -42,7 +42,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 
 func newChecker(r *Repository, o CheckOptions) *checker {
 	return &checker{r: newRepository(r.c, r.keys), o: o, report: CheckReport{At: time.Now().UTC(), Period: o.Period},
-		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID][]string{}, lists: map[listPage]below{}}
+		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID]walked{}, lists: map[listPage]below{}}
 }
 
 type checker struct {
@@ -58,8 +58,8 @@ type checker struct {
 	missing   map[string]bool           // problems that something is not there
 	badPacks  map[uint32]bool
 	badChunks map[place]bool
-	pages     map[chunkID][]string // pages that were walked, with the keys of the problems below them
-	lists     map[listPage]below   // the same for lists of chunks
+	pages     map[chunkID]walked // pages that were walked, with the keys of the problems below them
+	lists     map[listPage]below // the same for lists of chunks
 }
 
 type place struct {
@@ -232,7 +232,7 @@ func (c *checker) points(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			keys = append(keys, below...)
+			keys = append(keys, below.keys...)
 		}
 		slices.Sort(keys)
 		for _, k := range c.blame(m, slices.Compact(keys)) {
@@ -276,38 +276,81 @@ func (c *checker) blame(m manifest, keys []string) []string {
 	return slices.Compact(keys)
 }
 
+// walked is what a page of a tree leads to.
+type walked struct {
+	keys        []string // of problems
+	first, last string   // paths; of no use if there are problems
+	empty       bool
+	height      int // pages below it, one after the other
+}
+
 // page walks a page of a point's tree, unless that was done for an earlier
 // point, and returns the keys of the problems that it leads to; "" stands
-// for a chunk in no pack.
-func (c *checker) page(ctx context.Context, v *View, n node, depth int) ([]string, error) {
-	if keys, ok := c.pages[n.page.id]; ok {
-		return keys, nil
+// for a chunk in no pack. Like everybody who reads the tree it does not trust
+// who wrote it, only faster: no page is walked twice.
+func (c *checker) page(ctx context.Context, v *View, n node, depth int) (walked, error) {
+	w, ok := c.pages[n.page.id]
+	if !ok {
+		var err error
+		if w, err = c.walk(ctx, v, n, depth); err != nil {
+			return w, err
+		}
+		slices.Sort(w.keys)
+		w.keys = slices.Compact(w.keys)
+		c.pages[n.page.id] = w
 	}
+	var err error
+	switch {
+	case len(w.keys) > 0:
+	case depth > 0 && w.empty:
+		err = errors.New("it is empty")
+	case depth > 0 && w.last != n.last:
+		err = fmt.Errorf("it ends with %.200q and not with %.200q", w.last, n.last)
+	case depth+w.height > maxTreeDepth:
+		err = fmt.Errorf("tree is more than %d pages deep", maxTreeDepth)
+	}
+	if err != nil {
+		w.keys, err = c.because(ctx, n.page.id, fmt.Errorf("page %s: %w: %w", n.page.id, ErrDamaged, err))
+	}
+	return w, err
+}
+
+func (c *checker) walk(ctx context.Context, v *View, n node, depth int) (w walked, err error) {
 	keys, lost := c.lost(n.page.id)
-	if !lost {
-		p, err := v.page(ctx, n, depth)
+	if lost {
+		return walked{keys: keys}, nil
+	}
+	p, err := v.page(ctx, n, depth)
+	if err != nil {
+		w.keys, err = c.because(ctx, n.page.id, err)
+		return w, err
+	}
+	w.empty = len(p.nodes)+len(p.items) == 0
+	for i, child := range p.nodes {
+		below, err := c.page(ctx, v, child, depth+1)
+		if err == nil && len(below.keys) == 0 && i > 0 && len(w.keys) == 0 && ComparePaths(w.last, below.first) >= 0 {
+			below.keys, err = c.because(ctx, n.page.id, fmt.Errorf("page %s: %w: item %.200q after %.200q", n.page.id, ErrDamaged, below.first, w.last))
+		}
 		if err != nil {
-			return c.because(ctx, n.page.id, err)
+			return w, err
 		}
-		for _, child := range p.nodes {
-			below, err := c.page(ctx, v, child, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			keys = append(keys, below...)
-		}
-		for _, it := range p.items {
-			content, err := c.item(ctx, v, n.page.id, it)
-			if err != nil {
-				return nil, err
-			}
-			keys = append(keys, content.keys...)
+		w.keys = append(w.keys, below.keys...)
+		w.height = max(w.height, below.height+1)
+		if w.last = child.last; i == 0 {
+			w.first = below.first
 		}
 	}
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	c.pages[n.page.id] = keys
-	return keys, nil
+	for i, it := range p.items {
+		content, err := c.item(ctx, v, n.page.id, it)
+		if err != nil {
+			return w, err
+		}
+		w.keys = append(w.keys, content.keys...)
+		if w.last = it.Path; i == 0 {
+			w.first = it.Path
+		}
+	}
+	return w, nil
 }
 
 // below is what a page of a list of chunks leads to.

@@ -28,7 +28,11 @@ func (c *checker) losses(ctx context.Context) error {
 		switch {
 		case err == nil:
 			d.Name = m.point.Name
-			err = c.lossOf(ctx, m, &d)
+			if err = c.lossOf(ctx, m, &d); err == nil && d.Items == 0 { // its pages can be read, and do not belong together
+				for _, root := range m.roots {
+					d.lose(Loss{Items: root.items, Bytes: -1})
+				}
+			}
 		case errors.Is(err, provider.ErrNotFound):
 			err = nil // forgotten since, or about to be listed as missing
 		case isDamage(err):
@@ -49,7 +53,7 @@ func (c *checker) lossOf(ctx context.Context, m manifest, d *DamagedPoint) error
 	seen := map[chunkID]bool{} // in a proper tree no page is met twice
 	var below func(n node, depth int) error
 	below = func(n node, depth int) error {
-		if keys, ok := c.pages[n.page.id]; seen[n.page.id] || ok && len(keys) == 0 {
+		if w, ok := c.pages[n.page.id]; seen[n.page.id] || ok && len(w.keys) == 0 {
 			return nil
 		}
 		seen[n.page.id] = true

@@ -13,9 +13,9 @@ import (
 // add what its listings do not show, and prunes move chunks elsewhere.
 func (c *checker) confirm(ctx context.Context) error {
 	verdicts := map[PointID]bool{}
-	for key := range c.missing {
+	for key, missing := range c.missing {
 		p := c.problems[key]
-		if p == nil {
+		if p == nil || !missing {
 			continue
 		}
 		var still []PointID

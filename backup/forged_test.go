@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,7 +91,14 @@ func TestForgedTrees(t *testing.T) {
 		if !errors.Is(got, ErrDamaged) {
 			t.Errorf("%s: %v, want ErrDamaged", name, got)
 		}
+		mustFind(t, r, name, v.Point().ID)
 	}
+	v := forge(t, r, func(w metaWriter) node {
+		n, m := items(w, Item{Path: "a"}, Item{Path: "b"}), items(w, Item{Path: "c"})
+		n.last = "a" // so that nobody finds b
+		return nodes(w, n, m)
+	})
+	mustFind(t, r, "a wrong last path", v.Point().ID)
 	list := func(w metaWriter, refs ...ref) ref {
 		p, err := w(appendRefs([]byte{pageRefs}, refs))
 		if err != nil {
@@ -134,5 +142,21 @@ func TestForgedTrees(t *testing.T) {
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v, want ErrDamaged", name, err)
 		}
+		mustFind(t, r, name, v.Point().ID)
+	}
+}
+
+// mustFind checks that Check calls a point damaged, and comes to an end.
+func mustFind(t *testing.T, r *Repository, name string, id PointID) {
+	t.Helper()
+	rep, err := r.Check(t.Context(), CheckOptions{})
+	i := slices.IndexFunc(rep.Damaged, func(d DamagedPoint) bool { return d.ID == id })
+	if err != nil || i < 0 {
+		t.Errorf("%s: check: %v, %s", name, err, rep)
+	} else if len(rep.Damaged[i].Lost) == 0 || len(rep.String()) > 64<<10 {
+		t.Errorf("%s: what is lost: %s", name, rep)
+	}
+	if _, err := r.Prune(t.Context(), PruneOptions{DryRun: true}); err != nil && !errors.Is(err, ErrDamaged) {
+		t.Errorf("%s: prune: %v", name, err)
 	}
 }

@@ -628,10 +628,18 @@ func (r *Repository) needsByItems(ctx context.Context, m manifest) ([][32]byte, 
 }
 
 // walk visits every chunk of a point: pages of the tree, pages of lists and
-// content, a parent before what it leads to.
+// content, a parent before what it leads to. No page is read twice, because
+// whoever holds a writer's keys can make a small tree that would take for ever
+// otherwise.
 func (v *View) walk(ctx context.Context, visit func(ref) error) error {
+	seen := map[chunkID]bool{}
+	lists := map[listPage]int64{}
 	var walk func(n node, depth int) error
 	walk = func(n node, depth int) error {
+		if seen[n.page.id] {
+			return nil
+		}
+		seen[n.page.id] = true
 		if err := visit(n.page); err != nil {
 			return err
 		}
@@ -645,13 +653,12 @@ func (v *View) walk(ctx context.Context, visit func(ref) error) error {
 			}
 		}
 		for _, it := range p.items {
-			for l, err := range v.refs(ctx, it) {
-				if err != nil {
-					return err
-				}
-				if err := visit(l.ref); err != nil {
-					return err
-				}
+			size, err := v.walkList(ctx, it.content, lists, visit)
+			if err != nil {
+				return fmt.Errorf("content of %.200q: %w", it.Path, err)
+			}
+			if size != it.Size {
+				return fmt.Errorf("content of %.200q: %w: it has %d bytes, not %d", it.Path, ErrDamaged, size, it.Size)
 			}
 		}
 		return nil
@@ -662,4 +669,32 @@ func (v *View) walk(ctx context.Context, visit func(ref) error) error {
 		}
 	}
 	return nil
+}
+
+// walkList visits a list of chunks and returns their size. Those of pages in
+// seen were visited before.
+func (v *View) walkList(ctx context.Context, c content, seen map[listPage]int64, visit func(ref) error) (size int64, err error) {
+	for _, r := range c.refs {
+		key := listPage{r.id, c.depth}
+		if below, ok := seen[key]; ok && c.depth > 0 {
+			size = min(size+below, 1<<61)
+			continue
+		}
+		if err := visit(r); err != nil {
+			return 0, err
+		}
+		below := int64(r.plain)
+		if c.depth > 0 {
+			refs, err := v.refPage(ctx, r)
+			if err != nil {
+				return 0, err
+			}
+			if below, err = v.walkList(ctx, content{c.depth - 1, refs}, seen, visit); err != nil {
+				return 0, err
+			}
+			seen[key] = below
+		}
+		size = min(size+below, 1<<61)
+	}
+	return size, nil
 }
