@@ -53,7 +53,8 @@ const (
 // branch before that comes from its parent.
 //
 // A Log is safe for concurrent use. Segments are sealed like everything else;
-// appending and listing need no identity.
+// appending and listing need no identity, so a sealed writer can do both. Its
+// credential of the store has to create, list and get below logs/.
 type Log struct {
 	r      *Repository
 	name   string

@@ -164,7 +164,8 @@ func (l *Log) openBranch(b []byte, key string) (o origin, history func() ([]byte
 }
 
 // Branches lists the branches of a log in ascending order, those without a
-// recorded origin with Parent zero. History is filled in.
+// recorded origin with Parent zero. History is filled in unless this process
+// is a sealed writer.
 func (l *Log) Branches(ctx context.Context) iter.Seq2[Branch, error] {
 	return func(yield func(Branch, error) bool) {
 		numbers, err := l.branches(ctx)
@@ -177,7 +178,9 @@ func (l *Log) Branches(ctx context.Context) iter.Seq2[Branch, error] {
 			o, history, err := l.readBranch(ctx, n)
 			if err == nil {
 				b.Parent, b.At = o.parent, o.at
-				if b.History, err = history(); err != nil {
+				if b.History, err = history(); errors.Is(err, ErrSealed) {
+					err = nil
+				} else if err != nil {
 					err = fmt.Errorf("%s: %w", l.startKey(n), err)
 				}
 			} else if errors.Is(err, provider.ErrNotFound) {

@@ -53,6 +53,9 @@ type LockedObject struct {
 // holds two segments in memory.
 func (l *Log) Compact(ctx context.Context) (CompactReport, error) {
 	c := &compactor{l: l}
+	if err := l.r.readable(); err != nil {
+		return c.report, fmt.Errorf("compact log %q: %w", l.name, err)
+	}
 	branches, err := l.branches(ctx)
 	for _, b := range branches {
 		if err = c.branch(ctx, b); err != nil {

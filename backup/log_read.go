@@ -146,6 +146,9 @@ func (l *Log) Open(ctx context.Context, branch uint32, from, to uint64) (io.Read
 	if from > to || to == 0 {
 		return nil, fmt.Errorf("open log %q: %d to %d: want from not above to", l.name, from, to)
 	}
+	if err := l.r.readable(); err != nil {
+		return nil, fmt.Errorf("open log %q: %w", l.name, err)
+	}
 	c, err := l.Coverage(ctx, branch, from, to)
 	if err != nil {
 		return nil, err

@@ -369,3 +369,35 @@ func TestLogCrash(t *testing.T) {
 		}
 	}
 }
+
+// A sealed writer appends, repeats, and sees where the log ends and that
+// another was there; it reads nothing.
+func TestLogSealed(t *testing.T) {
+	store := providertest.NewMemory()
+	holder := newRepo(t, store)
+	l := logOf(t, seal(t, holder, createOnly{store, t}, "receiver"))
+	for range 2 {
+		mustAppend(t, l, 1, 0, 10, 2<<20)
+		if err := l.StartBranch(t.Context(), backup.Branch{Branch: 2, Parent: 1, At: 10, History: []byte("h")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Append(t.Context(), backup.Segment{Branch: 1}, stream(2, 0, 10)); !errors.Is(err, backup.ErrSplit) {
+		t.Errorf("other bytes: %v", err)
+	}
+	if c := coverage(t, l, 1, 0, 0); c.End != 2<<20 || !c.Last.Equal(dawn.Add(2<<20)) {
+		t.Errorf("coverage %+v", c)
+	}
+	if bs := collect(t, l.Branches(t.Context())); len(bs) != 2 || bs[1].At != 10 || bs[1].History != nil {
+		t.Errorf("branches %+v", bs)
+	}
+	_, open := l.Open(t.Context(), 1, 0, 10)
+	_, compact := l.Compact(t.Context())
+	_, trim := l.Trim(t.Context(), backup.TrimOptions{})
+	for _, err := range []error{open, compact, trim} {
+		if !errors.Is(err, backup.ErrSealed) {
+			t.Errorf("%v, want ErrSealed", err)
+		}
+	}
+	mustRead(t, logOf(t, holder), 1, 0, 2<<20)
+}

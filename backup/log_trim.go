@@ -114,6 +114,9 @@ func (l *Log) Trim(ctx context.Context, o TrimOptions) (TrimReport, error) {
 }
 
 func (l *Log) trim(ctx context.Context, o TrimOptions) (rep TrimReport, err error) {
+	if err := l.r.readable(); err != nil {
+		return rep, err
+	}
 	// In this order: what is listed before the sessions was written before any
 	// session that is not listed, and what sessions that have ended need is in
 	// the manifests that are read after that.

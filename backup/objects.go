@@ -43,6 +43,10 @@ func readHeader(ctx context.Context, s provider.BlobStore, info provider.Info) (
 		kind = kindIndex
 	case strings.HasPrefix(info.Key, sessionPrefix):
 		kind = kindSession
+	case strings.HasPrefix(info.Key, logPrefix) && strings.HasSuffix(info.Key, "/"+startName):
+		kind = kindBranch
+	case strings.HasPrefix(info.Key, logPrefix):
+		kind = kindSegment
 	}
 	if h, _, _, err = decodeHeader(front, kind); err != nil {
 		return h, nil, fmt.Errorf("%s: %w", info.Key, err)

@@ -68,7 +68,7 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 	}
 	// A damaged repository may have lost its format object; its points must
 	// not become unreadable neighbours of a new one.
-	for _, prefix := range []string{pointPrefix, indexPrefix, keysPrefix, kindData + "/", kindMeta + "/"} {
+	for _, prefix := range []string{pointPrefix, indexPrefix, keysPrefix, kindData + "/", kindMeta + "/", logPrefix} {
 		for info, err := range c.Store.List(ctx, prefix, provider.ListOptions{}) {
 			if err != nil {
 				return nil, fmt.Errorf("init repository: %w", err)
@@ -131,7 +131,7 @@ func (c Config) unwrapper(ctx context.Context) func([]Stanza, func([]byte) bool)
 func openCopy(ctx context.Context, c Config, known []byte, unwrap func([]Stanza, func([]byte) bool) ([]byte, error)) (*keys, []byte, error) {
 	err := provider.ErrNotFound
 	tries := 0
-	for _, p := range []string{pointPrefix, indexPrefix, sessionPrefix, kindMeta + "/", kindData + "/"} {
+	for _, p := range []string{pointPrefix, indexPrefix, sessionPrefix, kindMeta + "/", kindData + "/", logPrefix} {
 		for info, lerr := range c.Store.List(ctx, p, provider.ListOptions{}) {
 			if lerr != nil {
 				return nil, nil, lerr
