@@ -84,3 +84,14 @@ func LeaveTime(ctx context.Context, r *Repository) error {
 	_, err := r.putSealed(ctx, kindTime, condemnedPrefix+string(newPointID(time.Now()))+timeSuffix, []byte("{}"))
 	return err
 }
+
+// Tombstone gives up on a session that nobody has begun.
+func Tombstone(ctx context.Context, r *Repository) (PointID, error) {
+	r, err := r.current(ctx)
+	if err != nil {
+		return "", err
+	}
+	id := newPointID(time.Now())
+	_, err = r.giveUp(ctx, id)
+	return id, err
+}

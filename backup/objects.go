@@ -418,6 +418,11 @@ func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
 // Together with [Repository.Objects] it is what replication needs.
 func (r *Repository) Manifests(ctx context.Context) iter.Seq2[provider.Info, error] {
 	return func(yield func(provider.Info, error) bool) {
+		r, err := r.current(ctx)
+		if err != nil {
+			yield(provider.Info{}, fmt.Errorf("list points: %w", err))
+			return
+		}
 		r.verified.Store(false)
 		for info, err := range r.c.Store.List(ctx, pointPrefix, provider.ListOptions{}) {
 			if err != nil {

@@ -423,6 +423,10 @@ func (r *Repository) Forget(ctx context.Context, id PointID) error {
 	if err := r.readable(); err != nil {
 		return fmt.Errorf("forget %s: %w", id, err)
 	}
+	r, err := r.current(ctx) // or it could not tell the tombstones of later generations
+	if err != nil {
+		return fmt.Errorf("forget %s: %w", id, err)
+	}
 	info, err := r.c.Store.Stat(ctx, pointKey(id))
 	if errors.Is(err, provider.ErrNotFound) {
 		return nil

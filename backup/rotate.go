@@ -133,7 +133,8 @@ func unmistakable(s Stanza) bool {
 // anew and back up into it.
 //
 // Processes that have the repository open use the new keys from their next
-// call on. A backup that is running goes on under the old ones.
+// call on. A backup that is running, and a [Log] that is open, go on under
+// the old ones; get the Log anew.
 //
 // Of two processes that change the recipients at once one succeeds; the other
 // gets [provider.ErrConflict], has changed nothing, and repeats.

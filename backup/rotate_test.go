@@ -99,6 +99,20 @@ func TestGenerations(t *testing.T) {
 		mustHold(t, r, fourth.ID, files)
 		mustBeSound(t, r)
 	}
+	// What a replica needs of the newest point, for who has been here before.
+	var last provider.Info
+	for _, info := range collect(t, open2.Manifests(t.Context())) {
+		last = info
+	}
+	var keys []string
+	for _, info := range collect(t, open2.Objects(t.Context(), last.Key)) {
+		if strings.HasPrefix(info.Key, "keys/") || info.Key == "format" {
+			keys = append(keys, info.Key)
+		}
+	}
+	if want := []string{"format", "keys/0000000000000002", "keys/0000000000000003"}; !slices.Equal(keys, want) {
+		t.Errorf("a replica gets %q, want %q", keys, want)
+	}
 	// The one who was removed, with the keys he has in his hands, and without
 	// the manners of this library.
 	for id, want := range map[backup.PointID]bool{s.first: true, second.ID: true, third.ID: false, fourth.ID: false} {
@@ -541,5 +555,26 @@ func TestRefusedRecipients(t *testing.T) {
 	}
 	if _, keys := recipients(t, r); len(keys) != 1 {
 		t.Errorf("a recipient that was there is there %d times", len(keys))
+	}
+}
+
+// Forget by a process that opened the repository before a rotation leaves the
+// tombstone of a later generation where it is: its writer may yet wake up.
+func TestForgetAfterRotation(t *testing.T) {
+	s := newKeyScene(t)
+	stale := s.open(t, "key/1", "key/2")
+	r := s.open(t, "key/1", "key/2")
+	if err := r.Rotate(t.Context(), kmsRecipients(s.kms, "key/2")...); err != nil {
+		t.Fatal(err)
+	}
+	id, err := backup.Tombstone(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stale.Forget(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Stat(t.Context(), "points/"+string(id)); err != nil {
+		t.Errorf("the tombstone is gone: %v", err)
 	}
 }
