@@ -578,3 +578,31 @@ func TestForgetAfterRotation(t *testing.T) {
 		t.Errorf("the tombstone is gone: %v", err)
 	}
 }
+
+// Repair does not take a generation that is made while it looks for one that
+// does not belong there.
+func TestRepairDuringRotation(t *testing.T) {
+	s := newKeyScene(t)
+	f := providertest.NewFaulty(s.store, nil)
+	r, other := reopenWith(t, s.config(f, "key/1", "key/2")), s.open(t, "key/1", "key/2")
+	lists := 0
+	f.Use(func(c providertest.Call) providertest.Fault {
+		if c.Op == "list" && c.Key == "keys/" {
+			if lists++; lists == 2 { // the first found nothing new
+				for range 2 {
+					if err := other.Rotate(t.Context(), kmsRecipients(s.kms, "key/2")...); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		return providertest.Fault{}
+	})
+	if rep, err := r.Repair(t.Context()); err != nil || len(rep.Keys) > 0 || lists < 2 {
+		t.Errorf("repair: %+v, %v, after %d lists", rep, err, lists)
+	}
+	if g, _ := recipients(t, s.open(t, "key/2")); g != 3 {
+		t.Errorf("generation %d, want 3", g)
+	}
+	mustBeSound(t, s.open(t, "key/2"))
+}
