@@ -32,6 +32,9 @@
 // its objects, its replicas and its locked versions open nothing then. What is
 // to be shredded alone has a repository of its own.
 //
+// A restore over existing data can be undone, see [RestoreOptions] and
+// [Repository.Undo], by way of a point of what was there before.
+//
 // # What it does not do
 //
 // [Repository.Forget] removes a point; the space of chunks that no point

@@ -126,9 +126,20 @@ type BackupOptions struct {
 	Tags     map[string]string // recorded in the point; at most 64, of at most 256 bytes each
 	Time     time.Time         // recorded as the beginning; default: now
 	Progress func(Progress)    // called now and then from one goroutine, and at the end
+
+	safety *Safety
 }
 
 // RestoreOptions say how to restore.
 type RestoreOptions struct {
 	Progress func(Progress) // called now and then, not concurrently, and at the end
+
+	// Safety, if not nil, makes the restore one that can be undone. Before
+	// anything is changed, what is at the destination and would be changed
+	// becomes a point of its own, and Safety is called with it: keep its ID
+	// for [Repository.Undo]. If Safety returns an error, nothing is
+	// restored. The target must be an [Undoer], and nobody else should write
+	// to the destination meanwhile: what is written between the safety point
+	// and the restore is not in it.
+	Safety func(Point) error
 }

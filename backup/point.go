@@ -53,6 +53,9 @@ type Point struct {
 	Externals []External    `json:"externals,omitempty"`
 	Logs      []LogPosition `json:"logs,omitempty"` // what it needs of logs
 
+	// Safety is set in a safety point, and says of which restore.
+	Safety *Safety `json:"safety,omitempty"`
+
 	// Warnings tells what is missing or was inconsistent; WarningCount is
 	// their number, of which at most the first 1,000 are kept.
 	Warnings     []Warning `json:"warnings,omitempty"`

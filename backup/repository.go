@@ -212,7 +212,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 		ID: id, Name: name, Kind: t.Kind(), Mode: mode, Time: at, Ended: time.Now().UTC(), Tags: maps.Clone(o.Tags), Writer: r.c.Writer,
 		Externals: s.externals, Logs: s.logs, Warnings: s.warnings, WarningCount: s.warningCount, Stats: s.stats,
 	}
-	if parent != nil {
+	if point.Safety = o.safety; parent != nil {
 		point.Parent = parent.Point().ID
 	}
 	point.Stats.BytesNew, point.Stats.BytesStored = p.bytesNew.Load(), p.bytesStored.Load()
@@ -348,7 +348,19 @@ func (r *Repository) Restore(ctx context.Context, id PointID, t Target, d Destin
 	if k := v.Point().Kind; k != t.Kind() {
 		return fmt.Errorf("restore %s: it is of kind %q, the target restores %q", id, k, t.Kind())
 	}
-	v.report = o.Progress
+	if v.m.point.Safety != nil {
+		return fmt.Errorf("restore %s: it is a safety point; Undo it", id)
+	}
+	if o.Safety != nil {
+		safety, err := r.secure(ctx, v, t, d)
+		if err == nil {
+			err = o.Safety(safety)
+		}
+		if err != nil {
+			return fmt.Errorf("restore %s: %w", id, err)
+		}
+	}
+	v.report, v.began = o.Progress, time.Now()
 	if err := t.Restore(ctx, v, d); err != nil {
 		return fmt.Errorf("restore %s: %w", id, err)
 	}

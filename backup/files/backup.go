@@ -34,6 +34,8 @@ type entry struct {
 	meta meta
 	err  error
 
+	was   *expected    // for a safety point: what the point to restore has
+	gone  bool         // for a safety point: there is nothing
 	reuse *backup.Item // the parent's item, if the file is unchanged
 
 	ready chan struct{}        // not nil for a file being read ahead; closed when data or dataErr is set
@@ -62,34 +64,46 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 		defer stop()
 		w.parent = &cursor{next: next}
 	}
-	var queue []*entry
-	defer func() {
-		for _, e := range queue {
-			e.wait()
-		}
-	}()
+	defer w.stop()
 	for e := range w.walk(fi) {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		w.prepare(e)
-		if queue = append(queue, e); len(queue) < window {
-			continue
-		}
-		head := queue[0]
-		queue = slices.Delete(queue, 0, 1)
-		if err := w.add(ctx, s, head); err != nil {
+		if err := w.feed(ctx, s, e); err != nil {
 			return err
 		}
 	}
-	for len(queue) > 0 {
-		head := queue[0]
-		queue = queue[1:]
-		if err := w.add(ctx, s, head); err != nil {
-			return err
-		}
+	if err := w.drain(ctx, s, 0); err != nil {
+		return err
 	}
 	return w.parent.failure()
+}
+
+// feed takes an entry in. It is given to the session when enough others have
+// come, so that small files are read ahead.
+func (w *walker) feed(ctx context.Context, s *backup.Session, e *entry) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	w.prepare(e)
+	w.queue = append(w.queue, e)
+	return w.drain(ctx, s, window-1)
+}
+
+// drain gives all but the last keep entries to the session.
+func (w *walker) drain(ctx context.Context, s *backup.Session, keep int) error {
+	for len(w.queue) > keep {
+		head := w.queue[0]
+		w.queue = slices.Delete(w.queue, 0, 1)
+		if err := w.add(ctx, s, head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stop waits for what is being read.
+func (w *walker) stop() {
+	for _, e := range w.queue {
+		e.wait()
+	}
 }
 
 type inode struct{ dev, ino uint64 }
@@ -101,6 +115,7 @@ type walker struct {
 	parent *cursor
 	since  time.Time
 	slots  chan struct{} // readers
+	queue  []*entry
 }
 
 // walk yields the root and everything below it that is not excluded, in the
@@ -184,7 +199,10 @@ func namesOf(dir string, root bool, found fs.FileInfo) ([]string, error) {
 
 // prepare describes an entry and decides what to do with it.
 func (w *walker) prepare(e *entry) {
-	if e.err != nil {
+	if e.gone {
+		e.meta = meta{Type: typeAbsent}
+	}
+	if e.err != nil || e.gone {
 		return
 	}
 	e.meta = describe(e.fi)
@@ -210,6 +228,10 @@ func (w *walker) prepare(e *entry) {
 	}
 	if before, ok := w.parent.find(e.rel); ok && unchanged(e.fi.Size(), e.meta, before, w.since) {
 		e.reuse = &before
+		return
+	}
+	if e.was != nil && unchanged(e.fi.Size(), e.meta, e.was.it, w.since) {
+		e.reuse = &e.was.it
 		return
 	}
 	if e.fi.Size() <= smallFile {

@@ -82,6 +82,17 @@
 // What is damaged is left out, or, if it was there, may be rewritten in part;
 // the rest is restored, and the error names what is missing. When Restore
 // returns nil, the content is on stable storage.
+//
+// # Undoing a restore
+//
+// With [backup.RestoreOptions].Safety set, everything that a restore is going
+// to change, with whatever it is going to delete, is backed up first, and
+// what it is going to create is noted. [backup.Repository.Undo] then makes the
+// destination what it was: content, types, modes, owners, times, attributes
+// and which names are of one file; not inode numbers, access and change
+// times. What a restore made is removed, with everything that came into
+// directories it made. What it left alone is left alone. It does not matter
+// how far the restore came, or an earlier Undo.
 package files
 
 import (

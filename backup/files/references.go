@@ -165,7 +165,7 @@ func (r *restorer) reference(ctx context.Context, w *dirCursor, e expected) erro
 		there = false
 	}
 	if e.m.Type == typeLink {
-		return r.hardLink(ctx, dir, name, e, fi)
+		return r.hardLink(ctx, w, dir, name, e, fi)
 	}
 	at := name
 	if !there || !sameSpecial(dir, name, fi, e.m) {
@@ -214,9 +214,13 @@ func sameSpecial(dir *os.Root, name string, fi fs.FileInfo, m meta) bool {
 // hardLink gives a restored file a further name. If that file was damaged
 // and left out, so is this name of it. Fi is what has the name now, if
 // anything does.
-func (r *restorer) hardLink(ctx context.Context, dir *os.Root, name string, e expected, fi fs.FileInfo) error {
+func (r *restorer) hardLink(ctx context.Context, w *dirCursor, dir *os.Root, name string, e expected, fi fs.FileInfo) error {
 	target := string(e.m.Link)
 	of, err := r.root.Lstat(filepath.FromSlash(target))
+	if errors.Is(err, fs.ErrNotExist) && r.o.undo && e.it.Size > 0 {
+		e.m.Type = typeFile
+		return r.file(ctx, w, e)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		r.damage(fmt.Errorf("%q: %w: the file %q that it is another name of is missing", e.it.Path, backup.ErrDamaged, target))
 		return nil
@@ -225,7 +229,13 @@ func (r *restorer) hardLink(ctx context.Context, dir *os.Root, name string, e ex
 		err = fmt.Errorf("%q, which it is another name of, is no regular file", target)
 	}
 	if err == nil && r.o.undo {
-		err = r.sibling(ctx, e, of)
+		same, serr := r.sibling(ctx, e, of)
+		if serr == nil && !same {
+			r.t.c.Logger.Warn("restored as a file of its own: the other name has become another file", "path", e.it.Path, "other", target)
+			e.m.Type = typeFile
+			return r.file(ctx, w, e)
+		}
+		err = serr
 	}
 	if err == nil && fi != nil && !fi.IsDir() {
 		if os.SameFile(fi, of) {
@@ -242,17 +252,14 @@ func (r *restorer) hardLink(ctx context.Context, dir *os.Root, name string, e ex
 	return nil
 }
 
-// sibling makes sure that a name that a restore had left alone is still one
+// sibling reports whether a name that a restore has left alone is still one
 // of the file it was when the safety point was made.
-func (r *restorer) sibling(ctx context.Context, e expected, of fs.FileInfo) error {
+func (r *restorer) sibling(ctx context.Context, e expected, of fs.FileInfo) (bool, error) {
 	_, err := r.v.Lookup(ctx, string(e.m.Link))
-	if errors.Is(err, provider.ErrNotFound) && describe(of).Inode == e.m.Inode {
-		return nil
-	}
 	if errors.Is(err, provider.ErrNotFound) {
-		return fmt.Errorf("%q was another name of it and has become another file", e.m.Link)
+		return describe(of).Inode == e.m.Inode, nil
 	}
-	return err
+	return true, err
 }
 
 // describe sets owner, permissions, extended attributes and times. That they
