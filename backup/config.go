@@ -28,6 +28,9 @@ type Config struct {
 	// Algorithms is the policy on algorithms; Init records it.
 	Algorithms Algorithms
 
+	// Lock protects what is written from being deleted; default: not.
+	Lock Lock
+
 	// Workers compress and encrypt; default runtime.GOMAXPROCS(0).
 	Workers int
 	// Uploads is how many packs are uploaded at once; default 2.
@@ -73,6 +76,9 @@ func (c Config) withDefaults() (Config, error) {
 		errs = append(errs, fmt.Errorf("field Writer: %.80q: want 1 to 64 of [a-zA-Z0-9._-]", c.Writer))
 	}
 	if err := c.checkPolicy(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Lock.valid(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.Logger == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 )
@@ -65,11 +66,18 @@ func (k *keys) decodeIndex(b []byte) ([]packRecord, error) {
 }
 
 // Attributes of a pack are a byte that says what it is, and bytes.
-const attributeOrigin = 2
+const (
+	attributeLock   = 1 // uvarint: end of the lock, seconds since 1970
+	attributeOrigin = 2
+)
 
 // packAttributes returns what is to be said about a pack beside its content.
 // A holder who passes on what somebody else has said, unseen, names him.
 func packAttributes(self author, p packRecord) (b []byte) {
+	if p.locked > 0 {
+		b = append(b, attributeLock)
+		b = appendBytes(b, binary.AppendUvarint(nil, uint64(p.locked)))
+	}
 	if self.holder && !p.by.holder {
 		b = append(b, attributeOrigin)
 		b = appendBytes(b, append(p.by.key[:], p.by.name...))
@@ -83,6 +91,13 @@ func (p *packRecord) attributes(b []byte) error {
 	d := &decoder{b: b}
 	for len(d.b) > 0 {
 		tag, v := d.byte("attribute"), d.bytes("attribute", uint64(len(b)))
+		if tag == attributeLock && d.err == nil {
+			l := &decoder{b: v}
+			p.locked = int64(l.uint("end of a lock", math.MaxInt64))
+			if err := l.end(); err != nil {
+				return err
+			}
+		}
 		if tag != attributeOrigin || d.err != nil || !p.by.holder {
 			continue
 		}
@@ -178,6 +193,7 @@ type packInfo struct {
 	trusted bool   // by is believed
 	denied  bool   // somebody who is trusted says something else
 	said    uint64 // hash of what is said
+	locked  int64  // until when, as by says
 	next    uint32 // number of what somebody else says about the pack, or 0
 }
 
@@ -271,6 +287,9 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 			if i.object == "" && trusted {
 				i.object = object
 			}
+			if trusted {
+				i.locked = max(i.locked, p.locked)
+			}
 			return n, false
 		}
 		if i.said == said {
@@ -284,7 +303,7 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 			i.object = object
 		}
 		if trusted {
-			i.trusted, i.by = true, x.author(p.by)
+			i.trusted, i.by, i.locked = true, x.author(p.by), p.locked
 			x.deny(first, same)
 		}
 		return same, false
@@ -296,7 +315,7 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 		x.encs[string(enc)] = enc
 	}
 	x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc,
-		session: p.session, object: object, by: x.author(p.by), trusted: trusted, said: said})
+		session: p.session, object: object, by: x.author(p.by), trusted: trusted, said: said, locked: p.locked})
 	if !there {
 		x.byID[p.sum] = n
 		return n, true

@@ -142,7 +142,7 @@ func (l *Log) append(ctx context.Context, s Segment, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := provider.PutOnce(ctx, l.r.c.Store, l.key(p), b, provider.PutOptions{}); err != nil && ctx.Err() == nil {
+	if _, err := provider.PutOnce(ctx, l.r.c.Store, l.key(p), b, provider.PutOptions{Retain: l.r.c.Lock.raw(time.Now())}); err != nil && ctx.Err() == nil {
 		// Taken, or not known: what is there decides.
 		if there, lerr := l.look(ctx, v); there || lerr != nil {
 			return errors.Join(lerr)

@@ -46,7 +46,7 @@ func (l *Log) startBranch(ctx context.Context, b Branch) error {
 		return err
 	}
 	key := l.startKey(b.Branch)
-	_, err = provider.PutOnce(ctx, l.r.c.Store, key, sealed, provider.PutOptions{})
+	_, err = provider.PutOnce(ctx, l.r.c.Store, key, sealed, l.r.c.put())
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func (c *compactor) merge(ctx context.Context, row []storedSpan) error {
 	if err != nil {
 		return err
 	}
-	_, err = provider.PutOnce(ctx, l.r.c.Store, l.key(v.span), b, provider.PutOptions{})
+	_, err = provider.PutOnce(ctx, l.r.c.Store, l.key(v.span), b, l.r.c.put())
 	switch {
 	case err == nil:
 		c.report.Written.add(int64(len(b)))

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -282,8 +283,9 @@ func (r *Repository) reusable(ctx context.Context, session PointID) (reusable, e
 		return ok, err
 	}
 	ok.packs = make([]bool, len(known))
+	now := time.Now()
 	for n, p := range known {
-		ok.packs[n] = !doomed[p.sum] && !r.index.pack(uint32(n)).lost
+		ok.packs[n] = !doomed[p.sum] && r.c.Lock.outlasts(p.locked, now) && !r.index.pack(uint32(n)).lost
 	}
 	return ok, nil
 }

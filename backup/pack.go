@@ -42,6 +42,7 @@ type packRecord struct {
 	enc     []byte
 	entries []packEntry
 	by      author // who says so
+	locked  int64  // until when, in seconds since 1970; 0 if it is not or not known
 }
 
 // packBuilder is a pack being filled. Its packer's lock guards it, except

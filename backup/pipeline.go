@@ -269,6 +269,7 @@ func (p *pipeline) upload(ctx context.Context, k *packer) {
 	k.cur = nil
 	p.uploads.Go(func() {
 		rec := b.finish(p.r.keys)
+		rec.locked = lockEnd(p.r.c.put().Retain)
 		err := p.r.create(ctx, packKey(rec.kind, rec.sum), rec.sum, b.buf)
 		k.free <- b.buf
 		if err != nil {
@@ -349,7 +350,9 @@ func (p *pipeline) close(ctx context.Context) {
 func (r *Repository) create(ctx context.Context, key string, sum [32]byte, b []byte) error {
 	var err error
 	for range 2 {
-		_, err = r.c.Store.Put(ctx, key, provider.Bytes(b), provider.PutOptions{IfAbsent: true, SHA256: sum})
+		o := r.c.put()
+		o.IfAbsent, o.SHA256 = true, sum
+		_, err = r.c.Store.Put(ctx, key, provider.Bytes(b), o)
 		if err == nil || errors.Is(err, provider.ErrConflict) {
 			return nil
 		}

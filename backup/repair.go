@@ -100,7 +100,7 @@ func (r *Repository) repairFormat(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	_, err = provider.PutOnce(ctx, r.c.Store, formatKey, r.keys.encoded, provider.PutOptions{})
+	_, err = provider.PutOnce(ctx, r.c.Store, formatKey, r.keys.encoded, r.c.put())
 	return err == nil, err
 }
 

@@ -76,7 +76,7 @@ func Init(ctx context.Context, c Config) (*Repository, error) {
 			return nil, fmt.Errorf("init repository: %w: the store holds %s; Open it", ErrExists, info.Key)
 		}
 	}
-	if _, err := provider.PutOnce(ctx, c.Store, formatKey, b, provider.PutOptions{}); errors.Is(err, provider.ErrConflict) {
+	if _, err := provider.PutOnce(ctx, c.Store, formatKey, b, c.put()); errors.Is(err, provider.ErrConflict) {
 		return nil, fmt.Errorf("init repository: %w", ErrExists)
 	} else if err != nil {
 		return nil, fmt.Errorf("init repository: put %s: %w", formatKey, err)
@@ -272,7 +272,7 @@ func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *p
 	if err != nil {
 		return Point{}, err
 	}
-	info, err := provider.PutOnce(ctx, r.c.Store, pointKey(point.ID), b, provider.PutOptions{})
+	info, err := provider.PutOnce(ctx, r.c.Store, pointKey(point.ID), b, r.c.put())
 	switch {
 	case errors.Is(err, provider.ErrConflict):
 		return Point{}, fmt.Errorf("put manifest: %w: its place is taken", ErrFenced)

@@ -207,7 +207,7 @@ func (r *Repository) change(ctx context.Context, rs []Recipient, next func(roots
 
 // putGeneration creates a keys object: from then on the generation exists.
 func (r *Repository) putGeneration(ctx context.Context, key string, b []byte, before ed25519.PublicKey) error {
-	_, err := provider.PutOnce(ctx, r.c.Store, key, b, provider.PutOptions{})
+	_, err := provider.PutOnce(ctx, r.c.Store, key, b, r.c.put())
 	switch {
 	case err == nil:
 		return nil
@@ -310,7 +310,7 @@ func (r *Repository) repairKeys(ctx context.Context) (keys []string, err error) 
 		return keys, nil
 	}
 	key := keysKey(r.keys.generation)
-	if _, err := provider.PutOnce(ctx, r.c.Store, key, r.keys.keysEncoded(), provider.PutOptions{}); err != nil {
+	if _, err := provider.PutOnce(ctx, r.c.Store, key, r.keys.keysEncoded(), r.c.put()); err != nil {
 		return keys, fmt.Errorf("put %s: %w", key, err)
 	}
 	if !slices.Contains(keys, key) {
