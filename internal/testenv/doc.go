@@ -21,11 +21,16 @@
 //
 // [S3.CreateOnly] makes a credential for one bucket that may put and list, get
 // what lies under none of the given prefixes, and never delete: with
-// BucketOptions{Locks: true, Keep: ...} that is the bucket of a writer whose
-// host may be stolen. Packages below provider/aws on the drawing of floors
-// (backup among them) cannot import provider/aws, not even in tests of the
-// package itself: such a test stands in provider/aws or in examples, which may
-// import both.
+// BucketOptions{Keep: ...} that is the bucket of a writer whose host may be
+// stolen. Floors forbid package backup to import provider/aws, so a test of
+// both stands in the tests of provider/aws (package aws_test), which may import
+// backup, or in examples:
+//
+//	server := testenv.MinIO(t)
+//	bucket := server.NewBucket(t, testenv.BucketOptions{Keep: 24 * time.Hour})
+//	stolen := server.CreateOnly(t, bucket, "data/") // the prefix of packs
+//	store, err := aws.Open(ctx, aws.Config{Bucket: bucket, Endpoint: server.Endpoint, PathStyle: true,
+//		Credentials: credentials.NewStaticCredentialsProvider(stolen.AccessKey, stolen.SecretKey, "")})
 //
 // # Where the servers come from
 //

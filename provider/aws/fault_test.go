@@ -154,18 +154,21 @@ func TestGetOverBadNetwork(t *testing.T) {
 		t.Errorf("%d bytes of a replaced object, %v", len(b), err)
 	}
 
-	n.breaks(1, gets, func(r *http.Response) error {
-		b, err := io.ReadAll(r.Body)
-		b[len(b)/2] ^= 1
-		r.Body = io.NopCloser(bytes.NewReader(b))
-		return err
-	})
-	if r, _, err = s.Get(t.Context(), "x", provider.GetOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if _, err := io.Copy(io.Discard, r); !errors.Is(err, provider.ErrCorrupt) {
-		t.Errorf("a flipped bit: %v", err)
+	for _, unverified := range []bool{false, true} {
+		n.breaks(1, gets, func(r *http.Response) error {
+			b, err := io.ReadAll(r.Body)
+			b[len(b)/2] ^= 1
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			return err
+		})
+		if r, _, err = s.Get(t.Context(), "x", provider.GetOptions{Unverified: unverified}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := io.Copy(io.Discard, r)
+		r.Close()
+		if errors.Is(err, provider.ErrCorrupt) == unverified {
+			t.Errorf("a flipped bit, unverified %v: %v", unverified, err)
+		}
 	}
 }
 

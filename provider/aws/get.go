@@ -21,7 +21,7 @@ import (
 // Get implements [provider.BlobStore]. A connection that breaks while the
 // object is read is opened again where it broke, for the same version. The
 // reader of a whole object whose SHA-256 is known ends in
-// [provider.ErrCorrupt] if it is another.
+// [provider.ErrCorrupt] if it is another, unless o.Unverified.
 func (s *Store) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
 	r, info, err := s.get(ctx, key, o)
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 		body, _, err := s.ask(ctx, next)
 		return body, err
 	}, fail: func(err error) error { return wrap(ctx, "get", key, err) }}
-	if q.off == 0 && q.end == found.Size && found.SHA256 != [32]byte{} {
+	if !o.Unverified && q.off == 0 && q.end == found.Size && found.SHA256 != [32]byte{} {
 		r.hash, r.sum = sha256.New(), found.SHA256
 	}
 	return r, found.Info, nil
@@ -144,7 +144,9 @@ func (s *Store) head(ctx context.Context, key string) (found, error) {
 	return f, nil
 }
 
-// Stat implements [provider.BlobStore].
+// Stat implements [provider.BlobStore]. The protocol does not tell a bucket
+// that is not there from an object that is not: both are ErrNotFound. Get and
+// List tell them apart.
 func (s *Store) Stat(ctx context.Context, key string) (provider.Info, error) {
 	err := errors.Join(ctx.Err(), checkKey(key))
 	if err == nil {

@@ -125,8 +125,6 @@ func (w *write) commit(ctx context.Context, id string, parts []types.CompletedPa
 	var tries attempts
 	out, err := w.s.client.CompleteMultipartUpload(ctx, in, s3.WithAPIOptions(tries.watch))
 	if err != nil {
-		// An upload that is gone was completed by an attempt whose reply was lost.
-		tries.unanswered = tries.unanswered || codeOf(err) == "NoSuchUpload"
 		return w.outcome(ctx, err, &tries)
 	}
 	return w.info(out.ETag, size, w.o.SHA256), nil
