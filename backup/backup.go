@@ -35,6 +35,12 @@
 // A restore over existing data can be undone, see [RestoreOptions] and
 // [Repository.Undo], by way of a point of what was there before.
 //
+// A process that only backs up needs no key that reads: [Repository.Seal]
+// makes a [Credential] for it. Everything that a reader or a prune acts on is
+// signed by its writer. So whoever steals a credential can read nothing, pass
+// for nobody else and make no prune delete what is needed; and no other writer
+// relies on what he stored, until [Repository.Attest] has looked at it.
+//
 // # What it does not do
 //
 // [Repository.Forget] removes a point; the space of chunks that no point

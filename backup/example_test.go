@@ -84,3 +84,59 @@ func Example() {
 	// mottoes full 1 item 12 bytes
 	// per aspera ad astra
 }
+
+// A host that only backs up holds a credential that opens nothing. Here it is
+// made, used, and what was stored with it is restored by who holds the key.
+func ExampleRepository_Seal() {
+	ctx := context.Background()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		log.Fatal(err)
+	}
+	store := providertest.NewMemory()
+	repo, err := backup.Init(ctx, backup.Config{Store: store, Keyring: backup.Keyring{
+		Recipients: backup.AgeRecipients(key.Recipient()),
+		Identities: backup.AgeIdentities(key),
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	credential, err := repo.Seal(ctx, "web1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	text := credential.Text() // to a file with mode 0600 on the host web1
+
+	// On web1:
+	if credential, err = backup.ParseCredential(text); err != nil {
+		log.Fatal(err)
+	}
+	web1, err := backup.Open(ctx, backup.Config{Store: store, Credential: credential})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m := &motto{text: "per aspera ad astra"}
+	point, err := web1.Backup(ctx, "mottoes", m, backup.BackupOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(credential)
+	fmt.Println(web1.Restore(ctx, point.ID, m, backup.Destination{}, backup.RestoreOptions{}) != nil)
+
+	// Where the key is:
+	m.text = ""
+	if err := repo.Restore(ctx, point.ID, m, backup.Destination{}, backup.RestoreOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(m.text, "by", point.Writer)
+	report, err := repo.Attest(ctx, backup.AttestOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Attested.Packs, "packs attested,", len(report.Bad), "bad")
+	// Output:
+	// backup.Credential(redacted)
+	// true
+	// per aspera ad astra by web1
+	// 2 packs attested, 0 bad
+}

@@ -238,10 +238,15 @@ func TestLiesAboutAPackOfAnotherWriter(t *testing.T) {
 			}
 		},
 		"no directory": func(r *packRecord) { r.entries = nil },
-		"salt":         func(r *packRecord) { r.salt = make([]byte, 32) },
-		"session key":  func(r *packRecord) { r.enc = bytes.Repeat([]byte{1}, len(r.enc)) },
-		"session":      func(r *packRecord) { r.session = "" },
-		"size":         func(r *packRecord) { r.size++ },
+		"no directory of content": func(r *packRecord) { // the rest is true, so nothing leads a prune to ask
+			if r.kind == kindData {
+				r.entries = nil
+			}
+		},
+		"salt":        func(r *packRecord) { r.salt = make([]byte, 32) },
+		"session key": func(r *packRecord) { r.enc = bytes.Repeat([]byte{1}, len(r.enc)) },
+		"session":     func(r *packRecord) { r.session = "" },
+		"size":        func(r *packRecord) { r.size++ },
 		"kind": func(r *packRecord) {
 			r.kind = map[string]string{kindData: kindMeta, kindMeta: kindData}[r.kind]
 		},
@@ -401,6 +406,7 @@ func TestAttest(t *testing.T) {
 	good := len(append(keysUnder(t, store, kindData), keysUnder(t, store, kindMeta)...))
 	poison(t, sealTest(t, holder, "thief"), kindData, refsOf(records(t, holder, indexes...), kindData))
 
+	attestCrashing(t, store)
 	rep, err := openTest(t, store).Attest(t.Context(), AttestOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -466,5 +472,72 @@ func TestRewrittenIndexKeepsItsOrigin(t *testing.T) {
 	}
 	if p := all.backup(t, openTest(t, store)); p.Stats.BytesNew == 0 {
 		t.Error("a holder relies on packs that nobody has attested")
+	}
+}
+
+// attestCrashing kills Attest before and after every request of it, on copies
+// of a store, and expects the next one to complete what it began.
+func attestCrashing(t *testing.T, store provider.BlobStore) {
+	t.Helper()
+	for n := 1; ; n++ {
+		done := false
+		for _, script := range []providertest.Script{providertest.CrashBefore(n), providertest.CrashAfter(n)} {
+			s := providertest.NewMemory()
+			for _, key := range keysUnder(t, store, "") {
+				b, _, err := provider.ReadAll(t.Context(), store, key, 1<<30)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Put(t.Context(), key, provider.Bytes(b), provider.PutOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := openTest(t, s)
+			r.c.Store = providertest.NewFaulty(s, script)
+			_, err := r.Attest(t.Context(), AttestOptions{})
+			done = err == nil
+			if err != nil && !errors.Is(err, providertest.ErrCrashed) {
+				t.Fatalf("killed at request %d: %v", n, err)
+			}
+			if _, err := openTest(t, s).Attest(t.Context(), AttestOptions{}); err != nil {
+				t.Fatalf("after a crash at request %d: %v", n, err)
+			}
+			rep, err := openTest(t, s).Attest(t.Context(), AttestOptions{})
+			if err != nil || rep.Attested.Packs != 0 || len(rep.Bad) != 1 {
+				t.Fatalf("after a crash at request %d there was something left: %+v, %v", n, rep, err)
+			}
+		}
+		if done {
+			return
+		}
+	}
+}
+
+// A pack of garbage in which, by its own account, everything is needed looks
+// better to a prune than a true one in which half is not. It is not preferred.
+func TestPruneKeepsTheTrustedCopy(t *testing.T) {
+	store := providertest.NewMemory()
+	holder := testRepo(t, store)
+	content := things{"a": noise(1, 50_000), "b": noise(2, 50_000)}
+	more := maps.Clone(content)
+	more["x"] = noise(3, 60_000)
+	first, kept := more.backup(t, holder), content.backup(t, holder)
+	ids, err := ChunksOf(t.Context(), openTest(t, store), kept.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recs := records(t, holder, keysUnder(t, store, indexPrefix)...)
+	thief := sealTest(t, holder, "thief")
+	for _, kind := range []string{kindData, kindMeta} {
+		poison(t, thief, kind, slices.DeleteFunc(refsOf(recs, kind), func(r ref) bool { return !slices.Contains(ids, [32]byte(r.id)) }))
+	}
+	if err := holder.Forget(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, share := range []float64{1, 0.01, 0.01} {
+		if _, err := openTest(t, store).Prune(t.Context(), PruneOptions{MinGarbage: share}); err != nil {
+			t.Fatal(err)
+		}
+		content.in(t, store, kept.ID)
 	}
 }
