@@ -3,12 +3,12 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test test-fips setup check unit race long soak fmt vet staticcheck tidy cross fuzz bench-backup bench-scale clean
+.PHONY: help test test-fips setup check unit race long soak fmt vet staticcheck tidy cross fuzz fuzz-short bench-backup bench-scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: setup servers check race test-fips long ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests
+test: setup servers check race test-fips long fuzz-short ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests, a little fuzzing
 
 setup: ## install what the tests need, where that is possible
 	@.ci/setup
@@ -74,10 +74,14 @@ cross: ## the whole tree compiles for macOS and Windows, tests included
 	GOOS=windows GOARCH=amd64 $(GO) vet ./...
 
 FUZZTIME ?= 10s
+FUZZPKGS ?= ./...
 fuzz: ## every fuzz target for FUZZTIME each
-	@set -e; for p in $$($(GO) list ./...); do \
+	@set -e; for p in $$($(GO) list $(FUZZPKGS)); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+fuzz-short: ## what reads a repository, for a second each, about a minute
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s FUZZPKGS=./backup/...
 
 BENCH ?=
 bench-backup: ## compare with restic and borg, BENCH='-size 300 -rounds 3' for less; Linux, and Debian for the two

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,9 @@ func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs [
 	j, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
+	}
+	if tooManyValues(j) {
+		return nil, fmt.Errorf("manifest: its externals, warnings and tags have more than %d values", maxValues)
 	}
 	key := pointKey(p.ID)
 	b := appendSection(head, sealSection(nil, k.index, h, head, "objects", key, objects))
@@ -138,7 +142,18 @@ func (d *decoder) packSums() (out []packSum) {
 	return out
 }
 
+// maxValues bounds how many values the content of a manifest has: a few bytes
+// of JSON can make many of memory.
+const maxValues = 1 << 20
+
+func tooManyValues(j []byte) bool {
+	return bytes.Count(j, []byte(","))+bytes.Count(j, []byte("{"))+bytes.Count(j, []byte("[")) > maxValues
+}
+
 func decodeContent(id PointID, plain []byte) (Point, []node, error) {
+	if tooManyValues(plain) {
+		return Point{}, nil, fmt.Errorf("%w: content has more than %d values", ErrDamaged, maxValues)
+	}
 	var c manifestContent
 	if err := json.Unmarshal(plain, &c); err != nil {
 		return Point{}, nil, fmt.Errorf("%w: content: %v", ErrDamaged, err)
