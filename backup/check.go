@@ -111,7 +111,11 @@ func (c *checker) sessions(ctx context.Context) error {
 			return err
 		}
 		if err == nil {
-			err = c.r.keys.openObject(kindSession, info.Key, b)
+			kind := kindSession
+			if !sessionObject(info.Key) {
+				kind = kindEnd
+			}
+			err = c.r.keys.openObject(kind, info.Key, b)
 		}
 		if err != nil {
 			// It harms no point: what counts is its key. Repair removes it when

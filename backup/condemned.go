@@ -21,6 +21,8 @@ import (
 //	condemned/<gen>.awaited  the sessions that were open after that
 //	condemned/<gen>.verdict  the packs of the plan that no point needed after
 //	                         all those sessions had ended
+//	condemned/<gen>.deleting-<random>  a prune that is deleting them
+//	condemned/<gen>.closed   no other prune begins with that any more
 //
 // and it is removed in the same order when the packs of the verdict are gone.
 // Why this is safe is written in FORMAT.md.
@@ -34,12 +36,15 @@ const (
 	awaitedSuffix   = ".awaited"
 	verdictSuffix   = ".verdict"
 	timeSuffix      = ".time"
+	deletingSuffix  = ".deleting-" // and 16 hex digits
+	closedSuffix    = ".closed"
 	maxCondemned    = 256 << 20
 )
 
 func (g generation) plan() string    { return condemnedPrefix + string(g.id) }
 func (g generation) awaited() string { return g.plan() + awaitedSuffix }
 func (g generation) verdict() string { return g.plan() + verdictSuffix }
+func (g generation) closed() string  { return g.plan() + closedSuffix }
 
 // sealObject returns an object that consists of a header and one section
 // under the index key, with the name of its kind, and of a signature unless
@@ -217,24 +222,41 @@ func decodeSessions(plain []byte) ([]PointID, error) {
 // tombstone reports whether what is stored at the key of a manifest says that
 // there will never be one.
 func (r *Repository) tombstone(ctx context.Context, info provider.Info) (bool, error) {
+	text, err := r.epitaph(ctx, info)
+	return text != "", err
+}
+
+// What a tombstone says.
+const (
+	givenUp = "{}"              // by somebody else
+	failed  = `{"failed":true}` // by the writer itself
+)
+
+// epitaph returns what the tombstone at the key of a manifest says; nothing if
+// it is none.
+func (r *Repository) epitaph(ctx context.Context, info provider.Info) (string, error) {
 	if info.Size > int64(r.keys.copies())*4/3+2048 {
-		return false, nil // a manifest: more than the header of a tombstone
+		return "", nil // a manifest: more than the header of a tombstone
 	}
 	b, _, err := provider.ReadAll(ctx, r.c.Store, info.Key, maxManifest)
 	switch {
 	case errors.Is(err, provider.ErrNotFound), errors.Is(err, provider.ErrCorrupt):
-		return false, nil // whoever reads the manifest will see
+		return "", nil // whoever reads the manifest will see
 	case err != nil:
-		return false, err
+		return "", err
 	}
-	return r.keys.openObject(kindTombstone, info.Key, b) == nil, nil
+	plain, err := r.keys.sealed(kindTombstone, info.Key, b)
+	if err != nil {
+		return "", nil
+	}
+	return string(plain), nil
 }
 
 // giveUp makes sure that a session that has not ended never will commit
 // anything. It reports false if it has committed just now.
-func (r *Repository) giveUp(ctx context.Context, id PointID) (bool, error) {
+func (r *Repository) giveUp(ctx context.Context, id PointID, epitaph string) (bool, error) {
 	key := pointKey(id)
-	b, err := r.keys.sealObject(kindTombstone, string(id), key, []byte("{}"))
+	b, err := r.keys.sealObject(kindTombstone, string(id), key, []byte(epitaph))
 	if err != nil {
 		return false, err
 	}
@@ -246,36 +268,6 @@ func (r *Repository) giveUp(ctx context.Context, id PointID) (bool, error) {
 		return false, fmt.Errorf("give up session %s: %w", id, err)
 	}
 	return true, nil
-}
-
-// openSessions lists the sessions that have neither a manifest nor a
-// tombstone, with the store's time of their beginning, and those that have
-// ended.
-func (r *Repository) openSessions(ctx context.Context) (open map[PointID]time.Time, ended []PointID, err error) {
-	open = map[PointID]time.Time{}
-	for info, err := range r.c.Store.List(ctx, sessionPrefix, provider.ListOptions{}) {
-		if err != nil {
-			return nil, nil, fmt.Errorf("list sessions: %w", err)
-		}
-		id := PointID(strings.TrimPrefix(info.Key, sessionPrefix))
-		if _, err := id.Time(); err == nil {
-			open[id] = info.Modified
-		}
-	}
-	if len(open) == 0 {
-		return open, nil, nil
-	}
-	for info, err := range r.c.Store.List(ctx, pointPrefix, provider.ListOptions{}) {
-		if err != nil {
-			return nil, nil, fmt.Errorf("list points: %w", err)
-		}
-		id := PointID(strings.TrimPrefix(info.Key, pointPrefix))
-		if _, ok := open[id]; ok {
-			delete(open, id)
-			ended = append(ended, id)
-		}
-	}
-	return open, ended, nil
 }
 
 // storeTime asks for the time by the store's clock, by writing something.

@@ -92,6 +92,6 @@ func Tombstone(ctx context.Context, r *Repository) (PointID, error) {
 		return "", err
 	}
 	id := newPointID(time.Now())
-	_, err = r.giveUp(ctx, id)
+	_, err = r.giveUp(ctx, id, givenUp)
 	return id, err
 }

@@ -130,7 +130,7 @@ func (l *Log) trim(ctx context.Context, o TrimOptions) (rep TrimReport, err erro
 			return rep, err
 		}
 	}
-	open, _, err := l.r.openSessions(ctx)
+	open, err := l.r.openSessions(ctx)
 	if err != nil {
 		return rep, err
 	}

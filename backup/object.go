@@ -39,6 +39,8 @@ const (
 	kindTombstone = "tombstone"
 	kindTime      = "time"
 	kindVerified  = "verified" // see verified.go
+	kindEnd       = "end"      // of a session
+	kindDeleting  = "deleting" // and closed
 )
 
 // objectHeader is stored in the clear and authenticated by every section.

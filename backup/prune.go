@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,16 +54,23 @@ type PruneReport struct {
 	Stored    int64         `json:"stored,omitempty"`   // bytes of those new packs and their indexes
 	Spared    Amount        `json:"spared"`             // condemned earlier, and needed after all
 	Pending   Amount        `json:"pending"`            // condemned; to be deleted when sessions of Waiting are over
-	Waiting   []OpenSession `json:"waiting,omitempty"`  // backups that may still commit
+	Waiting   []OpenSession `json:"waiting,omitempty"`  // backups and copies that may still commit
 	Fenced    []PointID     `json:"fenced,omitempty"`   // sessions that were declared dead
 	Locked    []LockedPack  `json:"locked,omitempty"`   // garbage that the store will not delete yet
 	Indexes   int           `json:"indexes,omitempty"`  // index objects that were replaced
 	Sessions  int           `json:"sessions,omitempty"` // records of ended sessions that were removed
+
+	// Interrupted are records of prunes that were killed while they deleted
+	// something, or are still at it. It harms nothing here, but the packs
+	// that went then cannot be copied here again. Delete a record when its
+	// process is certainly gone.
+	Interrupted []string `json:"interrupted,omitempty"`
 }
 
-// An OpenSession is a backup that has neither ended nor been declared dead.
+// An OpenSession is a backup or a copy that has neither ended nor been declared
+// dead.
 type OpenSession struct {
-	ID    PointID   `json:"id"`    // of the point it may still make
+	ID    PointID   `json:"id"`    // of the point it may still make; of a copy, its own
 	Since time.Time `json:"since"` // by the store's clock
 }
 
@@ -107,9 +113,8 @@ func (o PruneOptions) withDefaults() (PruneOptions, error) {
 // has ended; so run it regularly. Objects under retention stay and are
 // reported; they are no error.
 //
-// Points must not be copied into the store (package replicate) while it is
-// pruned: a copy is no session, so nothing holds what it has brought and not
-// yet committed. Prune at the site that backs up, or between copies.
+// Points may be copied into the store meanwhile if the copy has a
+// [Repository.Hold] of it.
 //
 // It needs a credential that can delete. It does nothing, with an error
 // wrapping [ErrDamaged], if it cannot read what some point needs: Check says
@@ -143,6 +148,10 @@ type pruner struct {
 
 	sizes map[[32]byte]int64  // packs in the store when it was last listed
 	kinds map[[32]byte]string // the same
+
+	// Packs that were not there when the oldest copy began that is under way.
+	copying time.Time
+	brought map[[32]byte]bool
 }
 
 func (p *pruner) run(ctx context.Context) error {
@@ -185,7 +194,7 @@ func (p *pruner) refresh(ctx context.Context, doomed map[[32]byte]bool) error {
 	if err := p.r.load(ctx); err != nil {
 		return err
 	}
-	p.sizes, p.kinds = map[[32]byte]int64{}, map[[32]byte]string{}
+	p.sizes, p.kinds, p.brought = map[[32]byte]int64{}, map[[32]byte]string{}, map[[32]byte]bool{}
 	var unknown []provider.Info
 	for info, err := range p.r.packs(ctx) {
 		if err != nil {
@@ -196,6 +205,9 @@ func (p *pruner) refresh(ctx context.Context, doomed map[[32]byte]bool) error {
 			continue
 		}
 		p.sizes[sum], p.kinds[sum] = info.Size, kind
+		if !p.copying.IsZero() && !info.Modified.Before(p.copying) {
+			p.brought[sum] = true
+		}
 		if _, known := p.r.index.packBySum(sum); !known && !doomed[sum] {
 			unknown = append(unknown, info)
 		}
@@ -232,26 +244,39 @@ func (p *pruner) giveUpOld(ctx context.Context) error {
 	if p.o.DryRun {
 		return nil
 	}
-	open, _, err := p.r.openSessions(ctx)
+	sessions, err := p.r.sessionsThere(ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range slices.Sorted(maps.Keys(open)) {
-		if _, err := p.lostPatience(ctx, id, open[id]); err != nil {
-			return err
+	for _, s := range sessions {
+		if s.open() {
+			if _, err := p.lostPatience(ctx, s); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// endSessions removes the records of sessions that have ended. Tombstones
-// stay: they stop a writer whenever it wakes up.
+// endSessions removes the records of sessions that have ended, of those that
+// failed when they are old. Tombstones stay: they stop a writer whenever it
+// wakes up.
 func (p *pruner) endSessions(ctx context.Context) error {
-	_, ended, err := p.r.openSessions(ctx)
+	sessions, err := p.r.sessionsThere(ctx)
 	if err != nil {
 		return err
 	}
-	for err := range inOrder(ctx, slices.Values(ended), func(id PointID) error { return p.r.remove(ctx, sessionKey(id)) }) {
+	var over []sessionRecord
+	for _, s := range sessions {
+		kept, err := p.protects(ctx, s)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			over = append(over, s)
+		}
+	}
+	for err := range inOrder(ctx, slices.Values(over), func(s sessionRecord) error { return p.r.removeSession(ctx, s) }) {
 		if err != nil {
 			return err
 		}
@@ -260,12 +285,25 @@ func (p *pruner) endSessions(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// protects reports whether what a session has stored is left alone: it may
+// come to its end, or it failed and the next one goes on from there.
+func (p *pruner) protects(ctx context.Context, s sessionRecord) (bool, error) {
+	if s.open() {
+		return true, nil
+	}
+	if s.base == "" || s.taken && !s.failed {
+		return false, nil
+	}
+	now, err := p.storeNow(ctx)
+	return err == nil && now.Sub(s.since) < p.o.Patience, err
+}
+
 // tidy removes what is left of generations that are over, and makes an end of
 // those whose plan cannot be read.
 func (p *pruner) tidy(ctx context.Context, gens []generation, rest []string) error {
 	for _, key := range rest {
 		// The listing may have missed a plan that was made during it.
-		plan := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(key, timeSuffix), awaitedSuffix), verdictSuffix)
+		plan := key[:len(condemnedPrefix)+len(pointIDTime)+1+16]
 		if strings.HasSuffix(key, timeSuffix) || p.r.gone(ctx, plan) {
 			if err := p.r.remove(ctx, key); err != nil {
 				return err

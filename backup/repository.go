@@ -174,7 +174,7 @@ func (r *Repository) Backup(ctx context.Context, name string, t Target, o Backup
 	return point, nil
 }
 
-func (r *Repository) backup(ctx context.Context, name string, t Target, o BackupOptions) (Point, error) {
+func (r *Repository) backup(ctx context.Context, name string, t Target, o BackupOptions) (_ Point, err error) {
 	now := time.Now()
 	if !o.Time.IsZero() {
 		now = o.Time
@@ -190,6 +190,12 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err := r.begin(ctx, id); err != nil {
 		return Point{}, err
 	}
+	committing := false
+	defer func() {
+		if err != nil && !committing {
+			r.endSession(ctx, id)
+		}
+	}()
 	reusable, err := r.reusable(ctx, id) // after the session exists, see FORMAT.md, Pruning
 	if err != nil {
 		return Point{}, err
@@ -216,6 +222,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 		point.Parent = parent.Point().ID
 	}
 	point.Stats.BytesNew, point.Stats.BytesStored = p.bytesNew.Load(), p.bytesStored.Load()
+	committing = true
 	if point, err = r.commit(ctx, point, roots, p); err != nil {
 		return Point{}, err
 	}
@@ -462,7 +469,7 @@ func (r *Repository) Forget(ctx context.Context, id PointID) error {
 		return fmt.Errorf("forget %s: %w", id, err)
 	}
 	if locked != nil {
-		if _, err := r.giveUp(ctx, id); err != nil {
+		if _, err := r.giveUp(ctx, id, givenUp); err != nil {
 			return fmt.Errorf("forget: %w", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -85,7 +86,7 @@ func (c *census) better(a, b uint32) bool {
 // condemn makes a new generation of what is garbage now, after the needed
 // part of packs that are mostly garbage has been copied.
 func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error) {
-	open, _, err := p.r.openSessions(ctx)
+	writing, err := p.writing(ctx)
 	if err != nil {
 		return g, false, err
 	}
@@ -104,11 +105,11 @@ func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error)
 	planned := map[[32]byte]bool{}
 	rewrite := map[uint32]bool{}
 	for n, i := range c.packs {
-		if _, writing := open[PointID(i.session)]; writing || !c.there[n] {
+		if writing[PointID(i.session)] || p.brought[i.sum] || !c.there[n] {
 			continue // whoever is at it may come back and go on from it
 		}
 		if !i.trusted {
-			if ok, err := p.garbage(ctx, c, i.sum, open); err != nil {
+			if ok, err := p.garbage(ctx, c, i.sum, writing); err != nil {
 				return g, false, err
 			} else if !ok || planned[i.sum] {
 				continue
@@ -155,6 +156,30 @@ func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error)
 	return g, true, err
 }
 
+// writing returns the backups whose packs are left alone, and finds out since
+// when copies are under way.
+func (p *pruner) writing(ctx context.Context) (map[PointID]bool, error) {
+	sessions, err := p.r.sessionsThere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[PointID]bool{}
+	p.copying = time.Time{}
+	for _, s := range sessions {
+		kept := s.open()
+		if !kept && !p.o.DryRun {
+			if kept, err = p.protects(ctx, s); err != nil {
+				return nil, err
+			}
+		}
+		if kept && s.copies && (p.copying.IsZero() || s.began.Before(p.copying)) {
+			p.copying = s.began
+		}
+		out[s.id] = kept
+	}
+	return out, nil
+}
+
 // look brings up to date what is known to be live.
 func (p *pruner) look(ctx context.Context) (err error) {
 	p.report.Points, err = p.live.update(ctx)
@@ -199,16 +224,57 @@ func (p *pruner) finish(ctx context.Context, g generation) error {
 	if err := p.dropFromIndexes(ctx, gone); err != nil {
 		return err
 	}
-	done, err := p.deletePacks(ctx, verdict)
+	done, err := p.deletePacks(ctx, g, verdict)
 	if err != nil || !done {
 		return err
 	}
-	for _, key := range []string{g.plan(), g.awaited(), g.verdict()} { // in this order, see FORMAT.md
+	return p.close(ctx, g)
+}
+
+// close removes a generation whose packs are gone, unless a prune may still
+// be about to delete them: a copy could have brought them again by then.
+func (p *pruner) close(ctx context.Context, g generation) error {
+	if err := p.r.mark(ctx, kindDeleting, g.closed()); err != nil {
+		return err
+	}
+	deleting := false
+	for info, err := range p.r.c.Store.List(ctx, g.plan()+deletingSuffix, provider.ListOptions{}) {
+		if err != nil {
+			return fmt.Errorf("list what is condemned: %w", err)
+		}
+		deleting = true
+		p.report.Interrupted = append(p.report.Interrupted, info.Key)
+	}
+	if deleting {
+		return nil
+	}
+	for _, key := range []string{g.plan(), g.awaited(), g.verdict(), g.closed()} { // in this order, see FORMAT.md
 		if err := p.r.remove(ctx, key); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// deleting records that packs of a generation are going to be deleted by this
+// process. It reports false if they must not be any more.
+func (p *pruner) deleting(ctx context.Context, g generation) (over func() error, ok bool, err error) {
+	id := newPointID(time.Now())
+	key := g.plan() + deletingSuffix + string(id[len(id)-16:])
+	over = func() error { return p.r.remove(context.WithoutCancel(ctx), key) }
+	if err := p.r.mark(ctx, kindDeleting, key); err != nil {
+		return nil, false, err
+	}
+	// In this order: the plan is removed before the mark that it is closed.
+	if !p.r.gone(ctx, g.closed()) {
+		return nil, false, errors.Join(over(), ctx.Err())
+	}
+	if _, err := p.r.c.Store.Stat(ctx, g.plan()); errors.Is(err, provider.ErrNotFound) {
+		return nil, false, over()
+	} else if err != nil {
+		return nil, false, errors.Join(fmt.Errorf("stat %s: %w", g.plan(), err), over())
+	}
+	return over, true, nil
 }
 
 // verdict decides which packs of a generation are deleted, or reads what was
@@ -281,15 +347,16 @@ func (p *pruner) await(ctx context.Context, g generation) (over bool, err error)
 	plain, err := p.r.readSealed(ctx, kindAwaited, g.awaited())
 	if errors.Is(err, provider.ErrNotFound) || errors.Is(err, ErrDamaged) {
 		damaged := errors.Is(err, ErrDamaged)
-		open, _, lerr := p.r.openSessions(ctx) // after the plan was made
+		sessions, lerr := p.r.sessionsThere(ctx) // after the plan was made
 		if lerr != nil {
 			return false, lerr
 		}
-		ids := make([]PointID, 0, len(open))
-		for id := range open {
-			ids = append(ids, id)
+		var ids []PointID
+		for _, s := range sessions {
+			if s.open() {
+				ids = append(ids, s.id)
+			}
 		}
-		slices.Sort(ids)
 		plain = encodeSessions(ids) // any listing after the plan will do
 		if !damaged {
 			plain, err = p.r.putSealed(ctx, kindAwaited, g.awaited(), plain)
@@ -307,17 +374,16 @@ func (p *pruner) await(ctx context.Context, g generation) (over bool, err error)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", g.awaited(), err)
 	}
-	open, _, err := p.r.openSessions(ctx)
+	sessions, err := p.r.sessionsThere(ctx)
 	if err != nil {
 		return false, err
 	}
 	over = true
-	for _, id := range awaited {
-		since, ok := open[id]
-		if !ok {
+	for _, s := range sessions {
+		if !s.open() || !slices.Contains(awaited, s.id) {
 			continue
 		}
-		ended, err := p.lostPatience(ctx, id, since)
+		ended, err := p.lostPatience(ctx, s)
 		if err != nil {
 			return false, err
 		}
@@ -327,23 +393,36 @@ func (p *pruner) await(ctx context.Context, g generation) (over bool, err error)
 }
 
 // lostPatience makes an end of a session if it is too old.
-func (p *pruner) lostPatience(ctx context.Context, id PointID, since time.Time) (bool, error) {
+func (p *pruner) lostPatience(ctx context.Context, s sessionRecord) (bool, error) {
 	now, err := p.storeNow(ctx)
 	if err != nil {
 		return false, err
 	}
-	if now.Sub(since) < p.o.Patience {
-		if s := (OpenSession{id, since}); !slices.Contains(p.report.Waiting, s) {
-			p.report.Waiting = append(p.report.Waiting, s)
+	ended := now.Sub(s.since) >= p.o.Patience
+	switch {
+	case ended && s.copies:
+		if ended, err = p.r.giveUpCopy(ctx, s); err != nil {
+			return false, err
+		}
+	case ended:
+		dead := false
+		if dead, err = p.r.giveUp(ctx, s.id, givenUp); err != nil {
+			return false, err
+		} else if !dead {
+			return true, nil // it has committed just now
+		}
+	}
+	if !ended {
+		if o := (OpenSession{s.id, s.since}); !slices.Contains(p.report.Waiting, o) {
+			p.report.Waiting = append(p.report.Waiting, o)
 		}
 		return false, nil
 	}
-	dead, err := p.r.giveUp(ctx, id)
-	if dead {
-		p.report.Fenced = append(p.report.Fenced, id)
-		p.r.c.Logger.Warn("session has not ended for too long and was declared dead", "point", string(id), "since", since)
+	if !slices.Contains(p.report.Fenced, s.id) {
+		p.report.Fenced = append(p.report.Fenced, s.id)
 	}
-	return err == nil, err
+	p.r.c.Logger.Warn("session has not ended for too long and was declared dead", "point", string(s.id), "since", s.since)
+	return true, nil
 }
 
 // judge divides the packs of a plan into those of which nothing is needed,
@@ -403,14 +482,14 @@ func (p *pruner) judge(ctx context.Context, plan []packSum, doomed map[[32]byte]
 // garbage reports whether nothing is needed of a pack of which only those
 // tell who are not trusted. So the pack is asked, which is what its writer
 // made it, unless all that was known is what it had told.
-func (p *pruner) garbage(ctx context.Context, c *census, sum [32]byte, open map[PointID]time.Time) (bool, error) {
+func (p *pruner) garbage(ctx context.Context, c *census, sum [32]byte, writing map[PointID]bool) (bool, error) {
 	asked := false
 	for _, n := range p.r.index.numbers(sum) {
 		if int(n) >= len(c.kept) {
 			continue
 		}
 		i := p.r.index.pack(n)
-		if _, writing := open[PointID(i.session)]; writing || c.kept[n] > 0 {
+		if writing[PointID(i.session)] || c.kept[n] > 0 {
 			return false, nil
 		}
 		asked = asked || i.object == ""
@@ -425,7 +504,7 @@ func (p *pruner) garbage(ctx context.Context, c *census, sum [32]byte, open map[
 	if err != nil {
 		return false, err
 	}
-	if _, writing := open[PointID(rec.session)]; writing {
+	if writing[PointID(rec.session)] {
 		return false, nil
 	}
 	for _, e := range rec.entries {
@@ -441,7 +520,7 @@ func (p *pruner) garbage(ctx context.Context, c *census, sum [32]byte, open map[
 
 // deletePacks deletes the packs of a verdict and reports whether all are
 // gone.
-func (p *pruner) deletePacks(ctx context.Context, dead []packSum) (done bool, err error) {
+func (p *pruner) deletePacks(ctx context.Context, g generation, dead []packSum) (done bool, err error) {
 	type result struct {
 		pack packSum
 		info provider.Info
@@ -456,8 +535,29 @@ func (p *pruner) deletePacks(ctx context.Context, dead []packSum) (done bool, er
 		_, there := p.sizes[s.sum]
 		return !there // by an earlier prune, or another
 	})
+	if len(dead) == 0 {
+		return true, nil
+	}
+	over, ok, err := p.deleting(ctx, g)
+	if err != nil || !ok {
+		return false, err
+	}
+	var under sync.WaitGroup // also when this loop is left early
+	defer func() {
+		under.Wait()
+		err = errors.Join(err, over())
+	}()
+	begin := func(yield func(packSum) bool) {
+		for _, s := range dead {
+			under.Add(1)
+			if !yield(s) {
+				return
+			}
+		}
+	}
 	done = true
-	for res := range inOrder(ctx, slices.Values(dead), func(s packSum) result {
+	for res := range inOrder(ctx, begin, func(s packSum) result {
+		defer under.Done()
 		key := packKey(s.kind, s.sum)
 		err := p.r.c.Store.Delete(ctx, key, provider.DeleteOptions{})
 		var info provider.Info

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/replicate"
 )
 
@@ -111,7 +112,10 @@ func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.
 	if err != nil {
 		return replicate.Result{}, err
 	}
-	result, err := replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: there, Logger: p.log})
+	result, err := replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: there, Logger: p.log,
+		Hold: func(ctx context.Context, manifests []provider.Info) (replicate.Hold, error) {
+			return source.Hold(ctx, there, manifests) // so that the other site can be pruned at any time
+		}})
 	p.recordArrivals(ctx, source, to, result)
 	if err != nil {
 		return result, fmt.Errorf("replicate to %s: %w", to, err)

@@ -39,10 +39,15 @@ type Config struct {
 	// ReadBack checks copied objects by reading them; default ReadNothing.
 	ReadBack ReadBack
 
-	// Hold keeps a prune at the destination from deleting what the copy is
-	// about to rely on. nil is right if nothing there is ever deleted while
-	// Copy runs.
-	Hold Hold
+	// Hold lets Copy run while the destination is pruned. It is called once,
+	// before the destination is listed, with the manifests of all points that
+	// are missing there, unless there are none. nil is right only if nothing
+	// there is ever deleted while Copy runs. For a repository:
+	//
+	//	func(ctx context.Context, manifests []provider.Info) (replicate.Hold, error) {
+	//		return repository.Hold(ctx, to, manifests)
+	//	}
+	Hold func(ctx context.Context, manifests []provider.Info) (Hold, error)
 
 	// Progress, if set, is called after every object, one call at a time. To
 	// know the totals, Copy asks Source for the objects of every missing point
@@ -52,12 +57,38 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Hold announces, at the destination, the points that are about to arrive. It
-// is called once, before the destination is listed, with the manifests of all
-// points that are missing there. An object for which leaving then reports true
-// is about to be deleted: points that need it fail with [ErrLeaving]. Once the
-// copy is over, release is called, with a context that is not cancelled.
-type Hold func(ctx context.Context, manifests []provider.Info) (leaving func(key string) bool, release func(ctx context.Context) error, err error)
+// A Hold keeps what a copy brings and relies on from being deleted at the
+// destination until its manifests are there. *backup.Hold is one.
+type Hold interface {
+	// Leaving reports whether an object is about to be deleted. Points that
+	// need it fail with [ErrLeaving].
+	Leaving(key string) bool
+
+	// Replaces returns the version of what a manifest is to replace, or
+	// nothing if its place must be free.
+	Replaces(manifest string) provider.Version
+
+	// Renew is called before every object, from one goroutine at a time. An
+	// error ends the copy.
+	Renew(ctx context.Context) error
+
+	// Arrived is called after a manifest was stored. The point has arrived
+	// only if it returns nil; an error ends the copy.
+	Arrived(ctx context.Context, manifest string) error
+
+	// Release is called at the end, whatever has happened, with a context
+	// that is not cancelled.
+	Release(ctx context.Context) error
+}
+
+// free is a Hold of a destination where nothing is ever deleted.
+type free struct{}
+
+func (free) Leaving(string) bool                   { return false }
+func (free) Replaces(string) provider.Version      { return "" }
+func (free) Renew(context.Context) error           { return nil }
+func (free) Arrived(context.Context, string) error { return nil }
+func (free) Release(context.Context) error         { return nil }
 
 // Progress says how far a Copy has come. The totals are those of the whole
 // run and known before the first object is copied.

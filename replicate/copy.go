@@ -43,23 +43,19 @@ func Copy(ctx context.Context, c Config) (Result, error) {
 		limit:     throttle.New(c.BytesPerSecond),
 		log:       cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		damaged:   map[string]error{},
-		leaving:   func(string) bool { return false },
+		hold:      free{},
 	}
 	r.result.Present = len(s.arrived)
 	if len(s.missing) == 0 {
 		return r.result, nil
 	}
-	if c.Hold == nil {
-		err := r.all(ctx)
-		return r.result, err
+	if c.Hold != nil {
+		if r.hold, err = c.Hold(ctx, s.missing); err != nil {
+			return r.result, fmt.Errorf("announce the copy at the destination: %w", err)
+		}
 	}
-	leaving, release, err := c.Hold(ctx, s.missing)
-	if err != nil {
-		return r.result, fmt.Errorf("announce the copy at the destination: %w", err)
-	}
-	r.leaving = leaving
 	err = r.all(ctx)
-	if releaseErr := release(context.WithoutCancel(ctx)); releaseErr != nil {
+	if releaseErr := r.hold.Release(context.WithoutCancel(ctx)); releaseErr != nil {
 		err = errors.Join(err, fmt.Errorf("end the announcement at the destination: %w", releaseErr))
 	}
 	return r.result, err
@@ -71,7 +67,8 @@ type run struct {
 	situation
 	limit   *throttle.Limiter
 	log     *slog.Logger
-	leaving func(key string) bool
+	hold    Hold
+	held    error // what has ended the hold
 	started time.Time
 
 	mu       sync.Mutex // guards what follows, and the inventory
@@ -100,6 +97,9 @@ func (r *run) all(ctx context.Context) error {
 		failures := r.point(ctx, m)
 		if err := ctx.Err(); err != nil {
 			return errors.Join(r.result.errors(), err)
+		}
+		if r.held != nil {
+			return errors.Join(r.result.errors(), fmt.Errorf("the destination does not hold what is copied any more: %w", r.held))
 		}
 		if len(failures) == 0 {
 			r.pointDone(m, nil)
@@ -160,7 +160,7 @@ func isVerdict(f Failure, answers bool) bool {
 // point copies one point and returns what kept it from arriving. Its manifest
 // goes last, once everything else is there.
 func (r *run) point(ctx context.Context, m provider.Info) []Failure {
-	if r.standing(m) == other {
+	if r.standing(m) == other && r.hold.Replaces(m.Key) == "" {
 		return []Failure{{m.Key, m.Key, ErrConflict}} // nothing of it would help
 	}
 	failures := r.objects(ctx, m)
@@ -171,6 +171,9 @@ func (r *run) point(ctx context.Context, m provider.Info) []Failure {
 	if err == nil && needed {
 		if err = r.object(ctx, m); err != nil {
 			r.disclaim(m, err)
+		} else {
+			r.held = r.hold.Arrived(ctx, m.Key)
+			err = r.held
 		}
 	}
 	if err != nil {
@@ -190,6 +193,10 @@ func (r *run) objects(ctx context.Context, m provider.Info) []Failure {
 			f.add(m.Key, m.Key, fmt.Errorf("%w: %w", errObjects, atSource(err)))
 		}
 		if ctx.Err() != nil || f.any() {
+			break
+		}
+		if r.held = r.hold.Renew(ctx); r.held != nil {
+			f.add(m.Key, m.Key, r.held)
 			break
 		}
 		needed, err := r.claim(o)
@@ -237,7 +244,7 @@ func (r *run) claim(o provider.Info) (needed bool, err error) {
 	if err, ok := r.damaged[o.Key]; ok {
 		return false, err
 	}
-	if r.leaving(o.Key) {
+	if r.hold.Leaving(o.Key) {
 		return false, ErrLeaving
 	}
 	switch r.standing(o) {
@@ -245,7 +252,9 @@ func (r *run) claim(o provider.Info) (needed bool, err error) {
 		r.result.Skipped++
 		return false, nil
 	case other:
-		return false, ErrConflict
+		if r.hold.Replaces(o.Key) == "" {
+			return false, ErrConflict
+		}
 	}
 	r.inventory[idOf(o.Key)] = factOf(o)
 	return true, nil
@@ -272,7 +281,8 @@ func (r *run) object(ctx context.Context, o provider.Info) error {
 			return atSource(err)
 		}
 	}
-	_, err := r.To.Put(ctx, o.Key, body, provider.PutOptions{IfAbsent: true, SHA256: sum, Meta: o.Meta})
+	replaces := r.hold.Replaces(o.Key)
+	_, err := r.To.Put(ctx, o.Key, body, provider.PutOptions{IfAbsent: replaces == "", IfMatch: replaces, SHA256: sum, Meta: o.Meta})
 	if err != nil {
 		if err = r.settle(ctx, o, sum, body, err); err != nil {
 			return err

@@ -165,7 +165,7 @@ func TestObjectsAreNeverHeldInMemory(t *testing.T) {
 	s := endless{size: size}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	r := run{Config: Config{From: s, To: s}}
+	r := run{Config: Config{From: s, To: s}, hold: free{}}
 	o := provider.Info{Key: "big", Size: size, SHA256: [32]byte{1}}
 	if err := r.object(t.Context(), o); err != nil {
 		t.Fatal(err)

@@ -14,8 +14,8 @@
 // a manifest never stands there without them. Every object is hashed on its
 // way and stored only if the bytes are those the source promised.
 //
-// Nothing at the destination is ever overwritten, and nothing deleted: a
-// point forgotten or destroyed at the source stays at the destination until
+// Nothing at the destination is ever overwritten, except what says that a
+// point did not arrive (see [Hold]), and nothing deleted: a point forgotten or destroyed at the source stays at the destination until
 // retention there decides about it. A key that holds other bytes there is
 // reported as [ErrConflict] and left alone.
 //

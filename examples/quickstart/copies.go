@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/files"
+	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/replicate"
 )
 
@@ -52,7 +53,7 @@ func whole(p backup.Point) error {
 }
 
 // bring replicates everything that from has to to.
-func (st *story) bring(ctx context.Context, source replicate.Source, from, to string) (replicate.Result, error) {
+func (st *story) bring(ctx context.Context, source *backup.Repository, from, to string) (replicate.Result, error) {
 	a, err := st.openBackups(from)
 	if err != nil {
 		return replicate.Result{}, err
@@ -65,6 +66,9 @@ func (st *story) bring(ctx context.Context, source replicate.Source, from, to st
 	defer stop()
 	res, err := replicate.Copy(ctx, replicate.Config{
 		Source: source, From: a, To: b,
+		Hold: func(ctx context.Context, missing []provider.Info) (replicate.Hold, error) {
+			return source.Hold(ctx, b, missing) // the copy may be pruned meanwhile
+		},
 		Progress: func(p replicate.Progress) { update(float64(p.Bytes), float64(p.TotalBytes)) },
 	})
 	if err != nil {
