@@ -138,6 +138,9 @@ func (c *checker) condemned(ctx context.Context) error {
 				kind = k
 			}
 		}
+		if strings.HasSuffix(info.Key, closedSuffix) || strings.Contains(info.Key, deletingSuffix) {
+			kind = kindDeleting
+		}
 		_, err := c.r.readSealed(ctx, kind, info.Key)
 		switch {
 		case errors.Is(err, provider.ErrNotFound): // its prune has ended
@@ -145,7 +148,7 @@ func (c *checker) condemned(ctx context.Context) error {
 			// Which packs a prune is deleting must not be decided twice, so
 			// nobody but a person who knows that none is running may put an
 			// end to a verdict.
-			c.problem(info.Key, err.Error()).Repairable = kind != kindVerdict
+			c.problem(info.Key, err.Error()).Repairable = kind != kindVerdict && kind != kindDeleting
 		case err != nil:
 			return err
 		}
