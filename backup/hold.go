@@ -37,6 +37,10 @@ type Hold struct {
 // makes an end of it once its Patience is over: what has not arrived by then
 // fails to, with [ErrFenced].
 func (r *Repository) Hold(ctx context.Context, at provider.BlobStore, manifests []provider.Info) (*Hold, error) {
+	r, err := r.current(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("hold: %w", err)
+	}
 	c := r.c
 	c.Store = at
 	h := &Hold{r: newRepository(c, r.keys), id: newPointID(time.Now()), renewed: time.Now(),
@@ -44,7 +48,7 @@ func (r *Repository) Hold(ctx context.Context, at provider.BlobStore, manifests 
 	if err := h.begin(ctx, manifests); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
 	}
-	err := h.look(ctx)
+	err = h.look(ctx)
 	if err == nil {
 		err = h.held(ctx)
 	}
