@@ -81,32 +81,47 @@ func (l *liveSet) update(ctx context.Context) (points int, err error) {
 }
 
 func (l *liveSet) walkAll(ctx context.Context) (points int, again bool, err error) {
-	for info, err := range l.r.Manifests(ctx) {
-		if err != nil {
-			return 0, false, err
+	var listErr error
+	unknown := func(yield func(PointID) bool) {
+		for info, err := range l.r.Manifests(ctx) {
+			if err != nil {
+				listErr = err
+				return
+			}
+			id, _ := pointIDOf(info.Key)
+			if l.walked[id] {
+				points++
+			} else if !yield(id) {
+				return
+			}
 		}
-		points++
-		id, _ := pointIDOf(info.Key)
-		if l.walked[id] {
-			continue
-		}
+	}
+	type result struct {
+		id  PointID
+		m   manifest
+		err error
+	}
+	for res := range inOrder(ctx, unknown, func(id PointID) result {
 		m, err := l.r.manifest(ctx, id)
+		return result{id, m, err}
+	}) {
+		err := res.err
 		if errors.Is(err, provider.ErrNotFound) {
-			points--
 			continue // forgotten since it was listed
 		}
 		if err == nil {
-			err = l.walk(ctx, m)
+			err = l.walk(ctx, res.m)
 		}
-		if isDamage(err) && l.r.gone(ctx, info.Key) {
+		if isDamage(err) && l.r.gone(ctx, pointKey(res.id)) {
 			return 0, true, nil
 		}
 		if err != nil {
-			return 0, false, fmt.Errorf("what point %s needs cannot be found out; see Check, and Forget it if it is lost: %w", id, err)
+			return 0, false, fmt.Errorf("what point %s needs cannot be found out; see Check, and Forget it if it is lost: %w", res.id, err)
 		}
-		l.walked[id] = true
+		points++
+		l.walked[res.id] = true
 	}
-	return points, false, ctx.Err()
+	return points, false, errors.Join(listErr, ctx.Err())
 }
 
 // walk marks what a point needs. What is below a page that is marked is

@@ -377,12 +377,8 @@ func (r *Repository) decodeManifest(id PointID, b []byte, info provider.Info) (m
 // be read is yielded as a point with Damaged set.
 func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
 	return func(yield func(manifest, error) bool) {
-		type result struct {
-			m   manifest
-			err error
-		}
 		var listErr error
-		ids := func(yield func(provider.Info) bool) {
+		listed := func(yield func(provider.Info) bool) {
 			for info, err := range r.Manifests(ctx) {
 				if err != nil {
 					listErr = err
@@ -393,7 +389,49 @@ func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
 				}
 			}
 		}
-		for res := range inOrder(ctx, ids, func(info provider.Info) result {
+		for m, err := range r.readManifests(ctx, listed) {
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+		if listErr != nil {
+			yield(manifest{}, listErr)
+		}
+	}
+}
+
+// newestFirst is manifests in descending order. Who breaks off early saves
+// the reading of those before.
+func (r *Repository) newestFirst(ctx context.Context) iter.Seq2[manifest, error] {
+	return func(yield func(manifest, error) bool) {
+		var infos []provider.Info
+		for info, err := range r.Manifests(ctx) {
+			if err != nil {
+				yield(manifest{}, err)
+				return
+			}
+			infos = append(infos, info)
+		}
+		slices.Reverse(infos)
+		alone := min(1, len(infos)) // is most often the one
+		for _, some := range [][]provider.Info{infos[:alone], infos[alone:]} {
+			for m, err := range r.readManifests(ctx, slices.Values(some)) {
+				if !yield(m, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// readManifests reads what was listed, a few at a time, in the same order.
+func (r *Repository) readManifests(ctx context.Context, listed iter.Seq[provider.Info]) iter.Seq2[manifest, error] {
+	type result struct {
+		m   manifest
+		err error
+	}
+	return func(yield func(manifest, error) bool) {
+		for res := range inOrder(ctx, listed, func(info provider.Info) result {
 			id, _ := pointIDOf(info.Key)
 			m, err := r.cachedManifest(ctx, id, info)
 			if errors.Is(err, ErrDamaged) || errors.Is(err, ErrFormat) || errors.Is(err, provider.ErrCorrupt) {
@@ -410,8 +448,8 @@ func (r *Repository) manifests(ctx context.Context) iter.Seq2[manifest, error] {
 				return
 			}
 		}
-		if err := errors.Join(listErr, ctx.Err()); err != nil {
-			yield(manifest{}, err)
+		if ctx.Err() != nil {
+			yield(manifest{}, ctx.Err())
 		}
 	}
 }
@@ -426,26 +464,39 @@ func (r *Repository) Manifests(ctx context.Context) iter.Seq2[provider.Info, err
 			return
 		}
 		r.verified.Store(false)
-		for info, err := range r.c.Store.List(ctx, pointPrefix, provider.ListOptions{}) {
-			if err != nil {
-				yield(provider.Info{}, fmt.Errorf("list points: %w", err))
+		r.listed.Store(nil)
+		type result struct {
+			info provider.Info
+			dead bool
+			err  error
+		}
+		listed := func(yield func(result) bool) {
+			for info, err := range r.c.Store.List(ctx, pointPrefix, provider.ListOptions{}) {
+				if _, ok := pointIDOf(info.Key); !ok && err == nil {
+					r.c.Logger.Warn("not the key of a point; ignored", "key", info.Key)
+					continue
+				}
+				if !yield(result{info: info, err: err}) || err != nil {
+					return
+				}
+			}
+		}
+		for res := range inOrder(ctx, listed, func(res result) result {
+			if res.err == nil {
+				res.dead, res.err = r.tombstone(ctx, res.info)
+			}
+			return res
+		}) {
+			if res.err != nil {
+				yield(provider.Info{}, fmt.Errorf("list points: %w", res.err))
 				return
 			}
-			if _, ok := pointIDOf(info.Key); !ok {
-				r.c.Logger.Warn("not the key of a point; ignored", "key", info.Key)
-				continue
-			}
-			dead, err := r.tombstone(ctx, info)
-			if err != nil {
-				yield(provider.Info{}, fmt.Errorf("list points: %w", err))
+			if !res.dead && !yield(res.info, nil) {
 				return
 			}
-			if dead {
-				continue
-			}
-			if !yield(info, nil) {
-				return
-			}
+		}
+		if ctx.Err() != nil {
+			yield(provider.Info{}, fmt.Errorf("list points: %w", context.Cause(ctx)))
 		}
 	}
 }
@@ -507,10 +558,10 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 	if err != nil {
 		return nil, err
 	}
-	if err := r.load(ctx); err != nil {
-		return nil, err
-	}
 	if !r.verified.Load() { // once for each listing of the manifests
+		if err := r.load(ctx); err != nil {
+			return nil, err
+		}
 		if err := r.present(ctx); err != nil {
 			return nil, err
 		}
@@ -528,14 +579,49 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 		packs[n] = true
 		out = append(out, provider.Info{Key: p.key(), Size: p.size, SHA256: sum})
 	}
-	indexes, err := r.indexesOf(ctx, packs)
+	also, err := r.beside(ctx, packs)
 	if err != nil {
 		return nil, err
 	}
-	out = append(out, indexes...)
+	out = append(out, also...)
+	slices.SortFunc(out, func(a, b provider.Info) int { return strings.Compare(a.Key, b.Key) })
+	return out, nil
+}
+
+// A listing is what there is beside packs and manifests. It serves for many
+// points, or each would cost several lists.
+type listing struct {
+	indexes []provider.Info
+	keys    []provider.Info // the format object, if it is there, and the generations
+	at      time.Time
+}
+
+const listingAge = 15 * time.Second // a prune may replace indexes at any time
+
+// list returns a listing that is not old.
+func (r *Repository) list(ctx context.Context) (*listing, error) {
+	if l := r.listed.Load(); l != nil && time.Since(l.at) < listingAge {
+		return l, nil
+	}
+	return r.listAgain(ctx)
+}
+
+// listAgain lists, and loads the indexes that are new.
+func (r *Repository) listAgain(ctx context.Context) (*listing, error) {
+	l := &listing{at: time.Now()}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
+		if err != nil {
+			return nil, fmt.Errorf("list indexes: %w", err)
+		}
+		sum, _ := parseIndexKey(info.Key)
+		l.indexes = append(l.indexes, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
+	}
 	switch _, err := r.c.Store.Stat(ctx, formatKey); {
 	case err == nil:
-		out = append(out, provider.Info{Key: formatKey, Size: int64(len(r.keys.encoded)), SHA256: sha256.Sum256(r.keys.encoded)})
+		l.keys = append(l.keys, provider.Info{Key: formatKey, Size: int64(len(r.keys.encoded)), SHA256: sha256.Sum256(r.keys.encoded)})
 	case !errors.Is(err, provider.ErrNotFound):
 		return nil, err
 	}
@@ -543,55 +629,46 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 	if err != nil {
 		return nil, err
 	}
-	out = append(out, generations...)
-	slices.SortFunc(out, func(a, b provider.Info) int { return strings.Compare(a.Key, b.Key) })
-	return out, nil
+	l.keys = append(l.keys, generations...)
+	r.listed.Store(l)
+	return l, nil
 }
 
-// indexesOf returns index objects in the store that together list some packs,
-// as far as any does.
-func (r *Repository) indexesOf(ctx context.Context, packs map[uint32]bool) (out []provider.Info, err error) {
-	for range 3 {
-		out = nil
+// beside returns index objects in the store that together list some packs, as
+// far as any does, and what is there of the keys.
+func (r *Repository) beside(ctx context.Context, packs map[uint32]bool) ([]provider.Info, error) {
+	l, err := r.list(ctx)
+	for try := 0; err == nil; try++ {
+		var out []provider.Info
 		left := maps.Clone(packs)
-		listing := r.index.listing()
-		var infos []provider.Info
-		for info, err := range r.c.Store.List(ctx, indexPrefix, provider.ListOptions{}) {
-			if err != nil {
-				return nil, err
-			}
-			infos = append(infos, info)
-		}
+		lists := r.index.listing()
 		take := func(info provider.Info) {
 			n := len(left)
-			for _, pack := range listing[info.Key] {
+			for _, pack := range lists[info.Key] {
 				delete(left, pack)
 			}
 			if len(left) < n {
-				sum, _ := parseIndexKey(info.Key)
-				out = append(out, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
+				out = append(out, info)
 			}
 		}
 		trusted := map[string]bool{} // those whose word on a pack counts
 		for n := range packs {
 			trusted[r.index.pack(n).object] = true
 		}
-		for _, info := range infos {
+		for _, info := range l.indexes {
 			if trusted[info.Key] {
 				take(info)
 			}
 		}
-		for _, info := range infos {
+		for _, info := range l.indexes {
 			take(info)
 		}
-		if len(left) == 0 {
-			break
+		if len(left) == 0 || try == 2 {
+			return append(out, l.keys...), nil
 		}
-		if err := r.load(ctx); err != nil { // a prune may have written them anew
-			return nil, err
-		}
+		l, err = r.listAgain(ctx) // a prune may have written them anew
 	}
-	return out, nil
+	return nil, err
 }
 
 // needs returns the packs of a point: those its manifest names, or if some
@@ -599,8 +676,17 @@ func (r *Repository) indexesOf(ctx context.Context, packs map[uint32]bool) (out 
 // lead to.
 func (r *Repository) needs(ctx context.Context, m manifest) ([][32]byte, error) {
 	var out [][32]byte
+	loaded := false
 	for _, p := range m.packs {
-		if _, ok := r.index.packBySum(p.sum); !ok {
+		_, ok := r.index.packBySum(p.sum)
+		if !ok && !loaded { // its index may be younger than the last look
+			if err := r.load(ctx); err != nil {
+				return nil, err
+			}
+			loaded = true
+			_, ok = r.index.packBySum(p.sum)
+		}
+		if !ok {
 			return r.needsByItems(ctx, m)
 		}
 		out = append(out, p.sum)

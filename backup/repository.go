@@ -32,6 +32,7 @@ type Repository struct {
 
 	loading  sync.Mutex  // one at a time looks for indexes
 	verified atomic.Bool // the presence of packs, for Objects
+	listed   atomic.Pointer[listing]
 
 	next atomic.Pointer[Repository] // what it is after the recipients have changed, see current
 
@@ -298,19 +299,15 @@ func (r *Repository) parent(ctx context.Context, name, kind string, want Mode) (
 	if r.readable() != nil {
 		return Full, nil, nil
 	}
-	var best manifest
-	for m, err := range r.manifests(ctx) {
+	for m, err := range r.newestFirst(ctx) {
 		if err != nil {
 			return "", nil, err
 		}
 		if p := m.point; p.Damaged == "" && r.keys.trusts(m.by) && p.Name == name && p.Kind == kind && (want == Incremental || p.Mode == Full) {
-			best = m
+			return want, r.newView(m), nil
 		}
 	}
-	if best.point.ID == "" {
-		return Full, nil, nil
-	}
-	return want, r.newView(best), nil
+	return Full, nil, nil
 }
 
 func (o BackupOptions) valid(name string, t Target) error {
