@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,10 @@ type entry struct {
 	full string
 	fi   fs.FileInfo
 	meta meta
+	enc  json.RawMessage // meta, encoded; nil once meta is another
 	err  error
+
+	looked bool // meta is set
 
 	was   *expected    // for a safety point: what the point to restore has
 	gone  bool         // for a safety point: there is nothing
@@ -65,7 +69,7 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 		w.parent = &cursor{next: next}
 	}
 	defer w.stop()
-	for e := range w.walk(fi) {
+	for e := range w.ahead(fi) {
 		if err := w.feed(ctx, s, e); err != nil {
 			return err
 		}
@@ -116,6 +120,66 @@ type walker struct {
 	since  time.Time
 	slots  chan struct{} // readers
 	queue  []*entry
+}
+
+// ahead is walk with every entry looked at, done by a goroutine that is some
+// entries ahead: most of a tree is unchanged, and then finding it out is all
+// there is to do.
+func (w *walker) ahead(root fs.FileInfo) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		batches := make(chan []*entry, 2)
+		stop := make(chan struct{})
+		var walking sync.WaitGroup
+		walking.Go(func() {
+			defer close(batches)
+			var batch []*entry
+			send := func() bool {
+				select {
+				case batches <- batch:
+					batch = nil
+					return true
+				case <-stop:
+					return false
+				}
+			}
+			for e := range w.walk(root) {
+				w.look(e)
+				if batch = append(batch, e); len(batch) == window && !send() {
+					return
+				}
+			}
+			send()
+		})
+		defer walking.Wait()
+		defer close(stop)
+		for batch := range batches {
+			for _, e := range batch {
+				if !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// look describes an entry.
+func (w *walker) look(e *entry) {
+	e.looked = true
+	if e.gone {
+		e.meta = meta{Type: typeAbsent}
+	}
+	if e.err != nil || e.gone {
+		return
+	}
+	e.meta = describe(e.fi)
+	if e.meta.Type == typeSymlink {
+		link, err := os.Readlink(e.full)
+		e.meta.Link, e.err = []byte(link), err
+	}
+	if e.err == nil {
+		e.meta.Xattrs, e.err = readXattrs(e.full)
+	}
+	e.enc = e.meta.encode()
 }
 
 // walk yields the root and everything below it that is not excluded, in the
@@ -197,36 +261,22 @@ func namesOf(dir string, root bool, found fs.FileInfo) ([]string, error) {
 	return sortedNames(d)
 }
 
-// prepare describes an entry and decides what to do with it.
+// prepare decides what to do with an entry.
 func (w *walker) prepare(e *entry) {
-	if e.gone {
-		e.meta = meta{Type: typeAbsent}
-	}
-	if e.err != nil || e.gone {
-		return
-	}
-	e.meta = describe(e.fi)
-	switch e.meta.Type {
-	case typeSymlink:
-		link, err := os.Readlink(e.full)
-		e.meta.Link, e.err = []byte(link), err
-	case typeFile:
-		id, names := identify(e.fi)
-		if names > 1 {
-			if first, ok := w.links[id]; ok {
-				e.meta.Type, e.meta.Link = typeLink, []byte(first)
-				return
-			}
-			w.links[id] = e.rel
-		}
-	}
-	if e.err == nil {
-		e.meta.Xattrs, e.err = readXattrs(e.full)
+	if !e.looked {
+		w.look(e)
 	}
 	if e.err != nil || e.meta.Type != typeFile {
 		return
 	}
-	if before, ok := w.parent.find(e.rel); ok && unchanged(e.fi.Size(), e.meta, before, w.since) {
+	if id, names := identify(e.fi); names > 1 {
+		if first, ok := w.links[id]; ok {
+			e.meta.Type, e.meta.Link, e.meta.Xattrs, e.enc = typeLink, []byte(first), nil, nil
+			return
+		}
+		w.links[id] = e.rel
+	}
+	if before, ok := w.parent.find(e.rel); ok && unchanged(e.fi.Size(), e.meta, e.enc, before, w.since) {
 		e.reuse = &before
 		return
 	}
@@ -256,6 +306,14 @@ func (e *entry) release() {
 	}
 }
 
+// encoded returns the description as it is now.
+func (e *entry) encoded() json.RawMessage {
+	if e.enc == nil {
+		e.enc = e.meta.encode()
+	}
+	return e.enc
+}
+
 func (e *entry) wait() {
 	if e.ready != nil {
 		<-e.ready
@@ -276,15 +334,15 @@ func (w *walker) add(ctx context.Context, s *backup.Session, e *entry) error {
 		s.Warn(e.rel, e.err2)
 		return nil
 	}
-	if len(e.meta.encode()) > maxMeta {
+	if len(e.encoded()) > maxMeta {
 		s.Warn(e.rel, errors.New("has more extended attributes than can be kept; they are left out"))
-		e.meta.Xattrs = nil
+		e.meta.Xattrs, e.enc = nil, nil
 	}
 	if e.meta.Type == typeLink {
 		w.resolve(e)
 	}
 	if e.meta.Type != typeFile {
-		return s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode()}, nil)
+		return s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded()}, nil)
 	}
 	added, err := addFile(ctx, s, e)
 	if id, names := identify(e.fi); added && names > 1 {
@@ -302,17 +360,17 @@ func (w *walker) resolve(e *entry) {
 	id, _ := identify(e.fi)
 	first, ok := w.kept[id]
 	if ok {
-		e.meta.Link = []byte(first)
+		e.meta.Link, e.enc = []byte(first), nil
 		return
 	}
-	e.meta.Type, e.meta.Link = typeFile, nil
+	e.meta.Type, e.meta.Link, e.enc = typeFile, nil, nil
 	e.meta.Xattrs, _ = readXattrs(e.full) // addLarge reports what keeps it from being read
 }
 
 // addFile adds a regular file; added is false if it is gone or only a warning
 // is left of it.
 func addFile(ctx context.Context, s *backup.Session, e *entry) (added bool, err error) {
-	it := backup.Item{Path: e.rel, Meta: e.meta.encode()}
+	it := backup.Item{Path: e.rel, Meta: e.encoded()}
 	if e.reuse != nil {
 		if err := s.Reuse(ctx, *e.reuse, it); !errors.Is(err, backup.ErrDamaged) {
 			return err == nil, err
@@ -376,7 +434,7 @@ func addLarge(ctx context.Context, s *backup.Session, e *entry) (added bool, err
 			return added, nil
 		}
 		r := &fileReader{f: f}
-		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.meta.encode(), BlockSize: blockSize(f, e.fi.Size())}, r)
+		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded(), BlockSize: blockSize(f, e.fi.Size())}, r)
 		same, serr := stable(f, e, r.n)
 		f.Close()
 		switch {
@@ -434,7 +492,7 @@ func openFile(e *entry) (*os.File, error) {
 		return nil, err
 	}
 	xattrs := e.meta.Xattrs
-	e.fi, e.meta = fi, describe(fi)
+	e.fi, e.meta, e.enc = fi, describe(fi), nil
 	e.meta.Xattrs = xattrs
 	return f, nil
 }

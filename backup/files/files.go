@@ -96,6 +96,7 @@
 package files
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -275,10 +276,18 @@ var modeMap = []struct {
 }{{os.ModeSetuid, 0o4000}, {os.ModeSetgid, 0o2000}, {os.ModeSticky, 0o1000}}
 
 // unchanged reports whether a file need not be read: it is what it was when
-// the parent point's backup, which began at since, recorded it.
-func unchanged(size int64, now meta, before backup.Item, since time.Time) bool {
-	old, err := decodeMeta(before)
-	if err != nil || old.Type != typeFile {
+// the parent point's backup, which began at since, recorded it. enc is now,
+// encoded: for most files it is what was recorded to the last bit, and then
+// nothing has to be decoded.
+func unchanged(size int64, now meta, enc []byte, before backup.Item, since time.Time) bool {
+	old := now
+	if !bytes.Equal(enc, before.Meta) {
+		var err error
+		if old, err = decodeMeta(before); err != nil {
+			return false
+		}
+	}
+	if old.Type != typeFile {
 		return false
 	}
 	touched := old.ModTime
