@@ -76,10 +76,10 @@ func TestUnchangedInOtherWords(t *testing.T) {
 		{"{", 1, false},
 	} {
 		before := backup.Item{Path: "f", Meta: json.RawMessage(c.meta), Size: c.size}
-		if got := unchanged(fi.Size(), now, same, before, since); got != c.want {
+		if got := unchangedEncoded(fi.Size(), now, same, before, since); got != c.want {
 			t.Errorf("recorded as %s of %d bytes: unchanged is %v", c.meta, c.size, got)
 		}
-		if unchanged(fi.Size(), now, same, before, fi.ModTime()) {
+		if unchangedEncoded(fi.Size(), now, same, before, fi.ModTime()) {
 			t.Errorf("recorded as %s in the moment of the backup: counts as unchanged", c.meta)
 		}
 	}

@@ -276,7 +276,7 @@ func (w *walker) prepare(e *entry) {
 		}
 		w.links[id] = e.rel
 	}
-	if before, ok := w.parent.find(e.rel); ok && unchanged(e.fi.Size(), e.meta, e.enc, before, w.since) {
+	if before, ok := w.parent.find(e.rel); ok && unchangedEncoded(e.fi.Size(), e.meta, e.enc, before, w.since) {
 		e.reuse = &before
 		return
 	}

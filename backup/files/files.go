@@ -276,17 +276,22 @@ var modeMap = []struct {
 }{{os.ModeSetuid, 0o4000}, {os.ModeSetgid, 0o2000}, {os.ModeSticky, 0o1000}}
 
 // unchanged reports whether a file need not be read: it is what it was when
-// the parent point's backup, which began at since, recorded it. enc is now,
-// encoded: for most files it is what was recorded to the last bit, and then
-// nothing has to be decoded.
-func unchanged(size int64, now meta, enc []byte, before backup.Item, since time.Time) bool {
-	old := now
+// the parent point's backup, which began at since, recorded it.
+func unchanged(size int64, now meta, before backup.Item, since time.Time) bool {
+	old, err := decodeMeta(before)
+	return err == nil && unchangedSince(size, now, old, before.Size, since)
+}
+
+// unchangedEncoded is unchanged for who has encoded now. For most files that
+// is what was recorded, to the last bit, and then nothing has to be decoded.
+func unchangedEncoded(size int64, now meta, enc []byte, before backup.Item, since time.Time) bool {
 	if !bytes.Equal(enc, before.Meta) {
-		var err error
-		if old, err = decodeMeta(before); err != nil {
-			return false
-		}
+		return unchanged(size, now, before, since)
 	}
+	return unchangedSince(size, now, now, before.Size, since)
+}
+
+func unchangedSince(size int64, now, old meta, before int64, since time.Time) bool {
 	if old.Type != typeFile {
 		return false
 	}
@@ -294,7 +299,7 @@ func unchanged(size int64, now meta, enc []byte, before backup.Item, since time.
 	if c := time.Unix(0, old.Change); old.Change != 0 {
 		touched = c
 	}
-	return before.Size == size && old.ModTime.Equal(now.ModTime) && old.Change == now.Change && old.Inode == now.Inode &&
+	return before == size && old.ModTime.Equal(now.ModTime) && old.Change == now.Change && old.Inode == now.Inode &&
 		touched.Before(since.Add(-coarsest))
 }
 
