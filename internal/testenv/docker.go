@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,7 +38,8 @@ var (
 // connect finds the Docker daemon.
 func connect(ctx context.Context) (*testcontainers.DockerProvider, error) {
 	setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
-	if _, err := os.Stat("/.dockerenv"); err == nil && os.Getenv("DOCKER_HOST") == "" {
+	host := os.Getenv("DOCKER_HOST")
+	if _, err := os.Stat("/.dockerenv"); err == nil && (host == "" || strings.HasPrefix(host, "unix:")) {
 		setenv("TESTCONTAINERS_HOST_OVERRIDE", "localhost")
 	}
 	docker, err := testcontainers.NewDockerProvider()
