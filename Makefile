@@ -47,6 +47,13 @@ long: ## the long form of the tests that have to be run in full
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery' ./backup
 	cd internal/bench && $(GO) test ./...
 
+simulate: ## 10,000 simulated stores with backups, prunes and copies beside each other; ends in one line
+	@mkdir -p $(BIN) && $(GO) test -c -o $(BIN)/simulate ./backup && cd backup && \
+	  { $(BIN)/simulate -test.run '^TestSimulate$$' -test.timeout 3h -seed 1 -seeds 5000 & \
+	    $(BIN)/simulate -test.run '^TestSimulate$$' -test.timeout 3h -seed 5001 -seeds 5000; wait; } | \
+	  awk '/^simulate: seeds/ { s += $$3; v += $$5; next } !/^(PASS|ok)/ { print } \
+	    END { print "simulate: seeds", s+0, "violations", v+0; exit s < 10000 || v > 0 }'
+
 soak: ## the long form of all tests, an hour and more: 130,000 simulated failovers
 	HOLDFAST_LONG=1 $(GO) test -timeout 3h ./...
 

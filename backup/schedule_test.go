@@ -231,7 +231,8 @@ func (s *schedule) step() bool {
 
 // critical reports whether much depends on what happens just before.
 func (r *request) critical() bool {
-	return r.op == "put" && (strings.HasPrefix(r.key, "sessions/") || strings.HasPrefix(r.key, "points/"))
+	key := strings.TrimPrefix(r.key, "replica/")
+	return r.op == "put" && (strings.HasPrefix(key, "sessions/") || strings.HasPrefix(key, "points/"))
 }
 
 // decide chooses the fate of a request.

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/providertest"
+	"github.com/holdfast-go/holdfast/replicate"
 )
 
 var (
@@ -34,6 +35,7 @@ type bug struct {
 	delay  int
 
 	operations int  // if it takes more to find it
+	unheld     bool // copies do not tell the destination
 	hold       bool // every critical request is held back
 }
 
@@ -43,7 +45,6 @@ type world struct {
 	s        *schedule
 	bug      bug
 	observer *backup.Repository // sees the store as it is, without faults
-	replica  *providertest.Memory
 
 	slots   []*slot
 	started int
@@ -54,7 +55,8 @@ type world struct {
 	contents   map[backup.PointID]map[string]file
 	acked      map[backup.PointID]bool
 	forgotten  map[backup.PointID]bool
-	packs      map[string][][32]byte // what is in the packs that are there
+	arrived    map[backup.PointID]bool // at the replica
+	packs      map[string][][32]byte   // what is in the packs that are there
 	seen       seen
 }
 
@@ -223,17 +225,17 @@ func visit(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
 	ctx := w.t.Context()
 	id, ok := w.pick(rnd)
 	switch n := rnd.IntN(10); {
-	case n < 5 && ok:
+	case n < 4 && ok:
 		w.mu.Lock()
 		w.forgotten[id] = true
 		w.mu.Unlock()
 		if err := r.Forget(ctx, id); err != nil && !c.faulted {
 			w.violate("forget: %v", err)
 		}
-	case n < 7 && ok:
+	case n < 5 && ok:
 		w.restore(r, c, id)
-	case n < 9:
-		rep, err := r.Check(ctx, backup.CheckOptions{ReadData: n == 8})
+	case n < 7:
+		rep, err := r.Check(ctx, backup.CheckOptions{ReadData: n == 6})
 		if err != nil && !c.faulted {
 			w.violate("check: %v", err)
 		}
@@ -273,33 +275,36 @@ func (w *world) restore(r *backup.Repository, c *client, id backup.PointID) {
 	}
 }
 
-// replicate copies points to another store: what a point needs first.
+// replicaOf is where the copies are: behind the same schedule, so that it
+// decides about each of their requests, too.
+func replicaOf(s provider.BlobStore) provider.BlobStore { return provider.Sub(s, "replica/") }
+
+// replicate copies points to the replica, which others prune.
 func (w *world) replicate(c *client, r *backup.Repository) {
-	ctx := w.t.Context()
-	duplicate := func(key string) error {
-		b, _, err := provider.ReadAll(ctx, c, key, 1<<30)
-		if err == nil {
-			_, err = w.replica.Put(ctx, key, provider.Bytes(b), provider.PutOptions{})
-		}
-		return err
+	to := replicaOf(c)
+	config := replicate.Config{Source: r, From: c, To: to, Parallel: 1}
+	if !w.bug.unheld {
+		config.Hold = func(ctx context.Context, m []provider.Info) (replicate.Hold, error) { return r.Hold(ctx, to, m) }
 	}
-	for m, err := range r.Manifests(ctx) {
-		if err != nil {
-			return
-		}
-		for o, oerr := range r.Objects(ctx, m.Key) {
-			if err = oerr; err == nil {
-				err = duplicate(o.Key)
-			}
-			if err != nil {
-				break
-			}
-		}
-		if err == nil && duplicate(m.Key) == nil {
-			w.mu.Lock()
-			w.seen.copied++
-			w.mu.Unlock()
-		}
+	res, _ := replicate.Copy(w.t.Context(), config)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen.copied += len(res.Arrived)
+	for _, key := range res.Arrived {
+		w.arrived[backup.PointID(strings.TrimPrefix(key, "points/"))] = true
+	}
+}
+
+// pruneReplica is the operation of who looks after the replica.
+func pruneReplica(w *world, c *client, _ *backup.Repository, rnd *rand.Rand) {
+	r, err := w.fresh(simConfig(replicaOf(c)))
+	if err == nil {
+		_, err = r.Prune(w.t.Context(), backup.PruneOptions{Patience: []time.Duration{time.Hour, 0}[rnd.IntN(2)]})
+	} else if errors.Is(err, backup.ErrNoRepository) {
+		return
+	}
+	if err != nil && !c.faulted {
+		w.violate("prune of the replica: %v", err)
 	}
 }
 
@@ -357,8 +362,8 @@ func simulate(t *testing.T, seed uint64, b bug) (violations []string, what seen)
 		if b.hold {
 			s.hold = 1
 		}
-		w := &world{t: t, s: s, bug: b, replica: providertest.NewMemory(), committed: map[backup.PointID][][32]byte{},
-			contents: map[backup.PointID]map[string]file{}, acked: map[backup.PointID]bool{}, forgotten: map[backup.PointID]bool{}, packs: map[string][][32]byte{}}
+		w := &world{t: t, s: s, bug: b, committed: map[backup.PointID][][32]byte{},
+			contents: map[backup.PointID]map[string]file{}, acked: map[backup.PointID]bool{}, forgotten: map[backup.PointID]bool{}, arrived: map[backup.PointID]bool{}, packs: map[string][][32]byte{}}
 		s.after = w.watch
 		r, err := backup.Init(t.Context(), simConfig(s.store))
 		if err != nil {
@@ -375,6 +380,7 @@ func simulate(t *testing.T, seed uint64, b bug) (violations []string, what seen)
 			w.slots = append(w.slots, &slot{id: 3 + i, run: prune, role: pruner})
 		}
 		w.slots = append(w.slots, &slot{id: 5, run: visit, role: visitor})
+		w.slots = append(w.slots, &slot{id: 6, run: pruneReplica, role: visitor})
 		w.play()
 		violations, what = w.violations, w.seen
 	})
@@ -419,7 +425,7 @@ func (w *world) play() {
 			w.restore(r, nil, id)
 		}
 	}
-	for name, store := range map[string]*providertest.Memory{"end": w.s.store, "replica": w.replica} {
+	for name, store := range map[string]provider.BlobStore{"end": w.s.store, "replica": replicaOf(w.s.store)} {
 		r, err := w.fresh(simConfig(store))
 		if errors.Is(err, backup.ErrNoRepository) && name == "replica" {
 			continue // nothing was copied
@@ -430,6 +436,15 @@ func (w *world) play() {
 		}
 		if name == "replica" && w.seen.copied == 0 {
 			continue
+		}
+		if name == "replica" {
+			for _, id := range slices.Sorted(maps.Keys(w.arrived)) {
+				var got tree
+				if err := r.Restore(w.t.Context(), id, &got, backup.Destination{}, backup.RestoreOptions{}); err != nil {
+					w.violate("restore of %s at the replica: %v", id, err)
+				}
+			}
+			continue // a prune that was killed leaves what only a check of the whole calls a problem
 		}
 		if err != nil || !rep.OK() {
 			w.violate("check at the %s: %+v, %v", name, rep.Problems, err)
@@ -445,10 +460,21 @@ func (w *world) play() {
 			needed[c] = true
 		}
 	}
+	interrupted := map[string]bool{} // generations of prunes that were killed while they deleted
+	for info := range w.s.store.List(w.t.Context(), "condemned/", provider.ListOptions{}) {
+		if strings.Contains(info.Key, ".deleting-") {
+			gen, _, _ := strings.Cut(strings.TrimPrefix(info.Key, "condemned/"), "z-")
+			interrupted[gen] = true
+		}
+	}
 	for info := range w.s.store.List(w.t.Context(), "", provider.ListOptions{}) {
 		kind, _, _ := strings.Cut(info.Key, "/")
 		switch kind {
-		case "sessions", "condemned":
+		case "condemned":
+			if gen, _, _ := strings.Cut(strings.TrimPrefix(info.Key, "condemned/"), "z-"); !interrupted[gen] {
+				w.violate("%s is left over", info.Key)
+			}
+		case "sessions":
 			w.violate("%s is left over", info.Key)
 		case "data", "meta":
 			chunks, err := backup.ChunksIn(w.t.Context(), r, info)
@@ -482,12 +508,12 @@ func TestSimulate(t *testing.T) {
 			violations++
 			t.Errorf("seed %d: %s", seed, v)
 		}
-		if violations > 10 || time.Since(began) > 5*time.Minute {
+		if violations > 10 || *seeds == 0 && time.Since(began) > 5*time.Minute {
 			break
 		}
 	}
 	t.Logf("%+v", all)
-	t.Logf("simulated seeds=%d violations=%d", ran, violations)
+	fmt.Printf("simulate: seeds %d violations %d\n", ran, violations)
 	if n >= 200 && slices.Contains([]int{all.points, all.fenced, all.restored, all.checked, all.deleted, all.rewritten, all.spared, all.pending, all.crashes, all.copied}, 0) {
 		t.Errorf("something never happened: %+v", all)
 	}
@@ -584,6 +610,7 @@ func TestSimulateFindsBugs(t *testing.T) {
 		"manifest before data":                      {writer: func(s provider.BlobStore) provider.BlobStore { return &manifestFirst{BlobStore: s} }},
 		"prune without its second phase":            {pruner: func(s provider.BlobStore) provider.BlobStore { return hasty{s} }},
 		"condemned packs listed before the session": {writer: func(s provider.BlobStore) provider.BlobStore { return &foresight{BlobStore: s} }, operations: 60, hold: true},
+		"copies without a hold":                     {unheld: true, operations: 60},
 		"delayed listings":                          {delay: 40},
 	} {
 		t.Run(name, func(t *testing.T) {
