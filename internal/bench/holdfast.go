@@ -10,6 +10,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 
@@ -72,6 +73,11 @@ func step(ctx context.Context, args []string) (err error) {
 	}
 	defer dir.Close()
 	store := &counted{BlobStore: dir}
+	if text := os.Getenv(addLatency); text != "" {
+		if store.latency, err = time.ParseDuration(text); err != nil {
+			return err
+		}
+	}
 	defer func() { err = errors.Join(err, store.write()) }()
 	c := backup.Config{Store: store, Keyring: backup.Keyring{
 		Recipients: backup.AgeRecipients(key.Recipient()), Identities: backup.AgeIdentities(key)}}

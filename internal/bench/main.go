@@ -4,6 +4,7 @@
 //
 //	make bench-backup                            # everything: 1.5 GiB, 3 rounds
 //	make bench-backup BENCH='-size 300 -rounds 5'  # MiB; quicker
+//	make bench-backup BENCH='far -latency 20ms'    # Holdfast alone, each request 20 ms away
 //
 // Restic and borg come from the newest suite of Debian that the host's
 // mirror serves. They are unpacked into the user's cache directory and
@@ -65,6 +66,8 @@ func run(ctx context.Context, args []string) error {
 			return sameTree(args[1], args[2])
 		case "scale":
 			return scale(ctx, args[1:])
+		case "far":
+			return far(ctx, args[1:], os.Stdout)
 		case "small":
 			return manyFiles(args[1:])
 		case "walk":
