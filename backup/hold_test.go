@@ -214,3 +214,48 @@ func TestFailedBackupEndsItsSession(t *testing.T) {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }
+
+// late calls f before the first deletion of a pack.
+type late struct {
+	provider.BlobStore
+	f func()
+}
+
+func (l *late) Delete(ctx context.Context, key string, o provider.DeleteOptions) error {
+	if f := l.f; f != nil && strings.HasPrefix(key, "data/") {
+		l.f = nil
+		f()
+	}
+	return l.BlobStore.Delete(ctx, key, o)
+}
+
+// A prune that sleeps just before it deletes a pack does not delete it after a
+// copy has brought it again.
+func TestHoldLateDelete(t *testing.T) {
+	from, to := providertest.NewMemory(), providertest.NewMemory()
+	r := newRepo(t, from)
+	want := map[string]file{"a": {content: random(1, 90_000)}}
+	p := mustBackup(t, r, "w", &tree{files: want}, backup.Full)
+	if _, err := copyTo(t.Context(), r, from, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := reopen(t, to).Forget(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	slept := false
+	mayPrune(t, &late{to, func() {
+		slept = true
+		mayPrune(t, to, backup.PruneOptions{})
+		if res, err := copyTo(t.Context(), r, from, to); !errors.Is(err, replicate.ErrLeaving) {
+			t.Errorf("a copy brings what may still be deleted: %v, %v", res.Arrived, err)
+		}
+	}}, backup.PruneOptions{})
+	if !slept {
+		t.Fatal("nothing was deleted")
+	}
+	mayPrune(t, to, backup.PruneOptions{})
+	if _, err := copyTo(t.Context(), r, from, to); err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, reopen(t, to), p.ID, want)
+}
