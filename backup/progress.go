@@ -11,7 +11,7 @@ type Progress struct {
 
 	// TotalItems and TotalBytes are how many items, with how much content,
 	// there will be in the end; zero if that is not known. Of a backup they
-	// are an estimate, because what is read may change.
+	// are those of the parent point, and none in Full mode.
 	TotalItems, TotalBytes int64
 
 	Elapsed time.Duration // since the beginning

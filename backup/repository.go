@@ -209,7 +209,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err != nil {
 		return Point{}, err
 	}
-	s := &Session{name: name, mode: mode, parent: parent, p: p, cut: r.keys.format.Cut, progress: o.Progress, ids: r.keys.newIdentifier()}
+	s := &Session{name: name, began: time.Now(), mode: mode, parent: parent, p: p, cut: r.keys.format.Cut, progress: o.Progress, ids: r.keys.newIdentifier()}
 	s.sort = sorter{wrote: s.count, budget: sorterBudget}
 	roots, err := s.run(ctx, t)
 	if err != nil {

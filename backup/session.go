@@ -38,6 +38,7 @@ type Session struct {
 	stats        Stats
 	progress     func(Progress)
 	reported     time.Time
+	began        time.Time
 }
 
 const (
@@ -167,7 +168,11 @@ func (s *Session) report(final bool) {
 		return
 	}
 	s.reported = now
-	s.progress(Progress{Items: s.stats.Items, Bytes: s.stats.Bytes, Read: s.stats.BytesRead, Stored: s.p.bytesStored.Load()})
+	p := Progress{Items: s.stats.Items, Bytes: s.stats.Bytes, Read: s.stats.BytesRead, Stored: s.p.bytesStored.Load(), Elapsed: now.Sub(s.began)}
+	if s.parent != nil { // what was there last time is the best guess
+		p.TotalItems, p.TotalBytes = s.parent.m.point.Stats.Items, s.parent.m.point.Stats.Bytes
+	}
+	s.progress(p)
 }
 
 // read cuts the content of an item into chunks and submits them.

@@ -30,8 +30,13 @@ func TestAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	top, err := os.OpenRoot(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
 	for _, n := range []int{1, window, window + 1, 3 * window, len(want) - 1, len(want)} {
-		w := &walker{t: target}
+		w := &walker{t: target, root: top}
 		var got []string
 		for e := range w.ahead(fi) { // returns when the walk has ended
 			if e.err != nil || e.meta.Type == "" || len(e.enc) == 0 {
@@ -44,6 +49,7 @@ func TestAhead(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want[:n]) {
 			t.Errorf("broken off after %d: %v", n, got)
 		}
+		w.stop()
 	}
 }
 

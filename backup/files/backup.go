@@ -2,10 +2,10 @@ package files
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -29,8 +29,9 @@ var errChanged = errors.New("changed while it was read, and was kept as it was r
 
 // An entry is something the walk has found, on its way to the session.
 type entry struct {
-	rel  string // below the root, with slashes
-	full string
+	rel  string   // below the root, with slashes
+	dir  *os.Root // that it is in, as name; open until the entry is prepared
+	name string
 	fi   fs.FileInfo
 	meta meta
 	enc  json.RawMessage // meta, encoded; nil once meta is another
@@ -54,14 +55,16 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	if t.c.Root == "" {
 		return errors.New("files: Root is empty; this target can only restore")
 	}
-	fi, err := os.Stat(t.c.Root)
+	root, err := os.OpenRoot(t.c.Root)
 	if err != nil {
 		return err
 	}
-	if !fi.IsDir() {
-		return fmt.Errorf("%s is not a directory", t.c.Root)
+	defer root.Close()
+	fi, err := root.Stat(".")
+	if err != nil {
+		return err
 	}
-	w := &walker{t: t, links: map[inode]string{}, kept: map[inode]string{}, slots: make(chan struct{}, t.c.Readers)}
+	w := &walker{t: t, root: root, links: map[inode]string{}, kept: map[inode]string{}, slots: make(chan struct{}, t.c.Readers)}
 	if p := s.Parent(); p != nil {
 		w.since = p.Point().Time
 		next, stop := iter.Pull2(p.Items(ctx))
@@ -105,6 +108,7 @@ func (w *walker) drain(ctx context.Context, s *backup.Session, keep int) error {
 
 // stop waits for what is being read.
 func (w *walker) stop() {
+	w.handle.Close()
 	for _, e := range w.queue {
 		e.wait()
 	}
@@ -114,12 +118,15 @@ type inode struct{ dev, ino uint64 }
 
 type walker struct {
 	t      *Target
+	root   *os.Root         // all is read through it, so that nothing leads out of the tree
 	links  map[inode]string // files with several names, by the first that was found
 	kept   map[inode]string // those of them whose content is in the point, by the name it is under
 	parent *cursor
 	since  time.Time
 	slots  chan struct{} // readers
 	queue  []*entry
+	in     *os.Root // the directory that handle is of
+	handle *os.File
 }
 
 // ahead is walk with every entry looked at, done by a goroutine that is some
@@ -173,11 +180,11 @@ func (w *walker) look(e *entry) {
 	}
 	e.meta = describe(e.fi)
 	if e.meta.Type == typeSymlink {
-		link, err := os.Readlink(e.full)
+		link, err := e.dir.Readlink(e.name)
 		e.meta.Link, e.err = []byte(link), err
 	}
 	if e.err == nil {
-		e.meta.Xattrs, e.err = readXattrs(e.full)
+		e.meta.Xattrs, e.err = w.xattrs(e)
 	}
 	e.enc = e.meta.encode()
 }
@@ -186,30 +193,27 @@ func (w *walker) look(e *entry) {
 // order of backup.ComparePaths.
 func (w *walker) walk(root fs.FileInfo) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		if !yield(&entry{rel: rootPath, full: w.t.c.Root, fi: root}) {
-			return
+		if yield(&entry{rel: rootPath, dir: w.root, name: rootPath, fi: root}) {
+			w.below("", w.root, yield)
 		}
-		w.below("", w.t.c.Root, root, yield)
 	}
 }
 
-// below yields what is in the directory that was found as fi.
-func (w *walker) below(rel, full string, fi fs.FileInfo, yield func(*entry) bool) bool {
-	names, err := namesOf(full, rel == "", fi)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		if !yield(&entry{rel: cmpOr(rel, rootPath), full: full, err: err}) {
-			return false
-		}
+// below yields what is in a directory.
+func (w *walker) below(rel string, dir *os.Root, yield func(*entry) bool) bool {
+	names, err := readDir(dir)
+	if err != nil && !yield(&entry{rel: cmp.Or(rel, rootPath), err: err}) {
+		return false
 	}
 	for _, name := range names {
-		e := &entry{rel: name, full: filepath.Join(full, name)}
+		e := &entry{rel: name, dir: dir, name: name}
 		if rel != "" {
 			e.rel = rel + "/" + name
 		}
 		if w.t.excluded(e.rel, name) {
 			continue
 		}
-		e.fi, e.err = os.Lstat(e.full)
+		e.fi, e.err = dir.Lstat(name)
 		if errors.Is(e.err, fs.ErrNotExist) {
 			continue // deleted since the directory was read
 		}
@@ -217,18 +221,24 @@ func (w *walker) below(rel, full string, fi fs.FileInfo, yield func(*entry) bool
 		if !yield(e) {
 			return false
 		}
-		if enter && !w.below(e.rel, e.full, fi, yield) {
+		if enter && !w.enter(e.rel, dir, name, fi, yield) {
 			return false
 		}
 	}
 	return true
 }
 
-func cmpOr(a, b string) string {
-	if a == "" {
-		return b
+// enter yields what is in the directory that was found as fi.
+func (w *walker) enter(rel string, dir *os.Root, name string, fi fs.FileInfo, yield func(*entry) bool) bool {
+	next, err := openSame(dir, name, fi)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
 	}
-	return a
+	if err != nil {
+		return yield(&entry{rel: rel, err: err})
+	}
+	defer next.Close()
+	return w.below(rel, next, yield)
 }
 
 func sortedNames(d *os.File) ([]string, error) {
@@ -236,29 +246,6 @@ func sortedNames(d *os.File) ([]string, error) {
 	names, err := d.Readdirnames(-1)
 	slices.Sort(names)
 	return names, err
-}
-
-// namesOf reads a directory if it still is the one that was found: what has
-// taken its place may be a symbolic link that leads elsewhere, or block
-// whoever opens it. The root may be a link from the beginning.
-func namesOf(dir string, root bool, found fs.FileInfo) ([]string, error) {
-	flags := os.O_RDONLY | openFlags
-	if root {
-		flags = os.O_RDONLY
-	}
-	d, err := os.OpenFile(dir, flags, 0)
-	if err != nil {
-		return nil, err
-	}
-	now, err := d.Stat()
-	if err == nil && !os.SameFile(found, now) {
-		err = errReplaced
-	}
-	if err != nil {
-		d.Close()
-		return nil, err
-	}
-	return sortedNames(d)
 }
 
 // prepare decides what to do with an entry.
@@ -290,7 +277,7 @@ func (w *walker) prepare(e *entry) {
 			defer close(e.ready)
 			w.slots <- struct{}{}
 			defer func() { <-w.slots }()
-			e.readSmall()
+			e.readSmall(w.root)
 		}()
 	}
 }
@@ -344,7 +331,7 @@ func (w *walker) add(ctx context.Context, s *backup.Session, e *entry) error {
 	if e.meta.Type != typeFile {
 		return s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded()}, nil)
 	}
-	added, err := addFile(ctx, s, e)
+	added, err := addFile(ctx, w.root, s, e)
 	if id, names := identify(e.fi); added && names > 1 {
 		if _, ok := w.kept[id]; !ok {
 			w.kept[id] = e.rel
@@ -364,21 +351,40 @@ func (w *walker) resolve(e *entry) {
 		return
 	}
 	e.meta.Type, e.meta.Link, e.enc = typeFile, nil, nil
-	e.meta.Xattrs, _ = readXattrs(e.full) // addLarge reports what keeps it from being read
+	if f, err := openFile(w.root, e); err == nil { // addLarge reports what keeps it from being read
+		e.meta.Xattrs, _ = fileXattrs(f)
+		e.enc = nil
+		f.Close()
+	}
+}
+
+// xattrs reads the extended attributes of an entry. The directory is opened
+// once for all that is in it.
+func (w *walker) xattrs(e *entry) (map[string][]byte, error) {
+	if w.in != e.dir || e.dir == nil {
+		w.handle.Close()
+		f, err := e.dir.Open(".")
+		if err != nil {
+			w.in, w.handle = nil, nil
+			return nil, err
+		}
+		w.in, w.handle = e.dir, f
+	}
+	return readXattrs(w.handle, e.name)
 }
 
 // addFile adds a regular file; added is false if it is gone or only a warning
 // is left of it.
-func addFile(ctx context.Context, s *backup.Session, e *entry) (added bool, err error) {
+func addFile(ctx context.Context, root *os.Root, s *backup.Session, e *entry) (added bool, err error) {
 	it := backup.Item{Path: e.rel, Meta: e.encoded()}
 	if e.reuse != nil {
 		if err := s.Reuse(ctx, *e.reuse, it); !errors.Is(err, backup.ErrDamaged) {
 			return err == nil, err
 		}
-		return addLarge(ctx, s, e)
+		return addLarge(ctx, root, s, e)
 	}
 	if e.ready == nil || e.large {
-		return addLarge(ctx, s, e)
+		return addLarge(ctx, root, s, e)
 	}
 	if e.err2 != nil {
 		s.Warn(e.rel, e.err2)
@@ -389,9 +395,9 @@ func addFile(ctx context.Context, s *backup.Session, e *entry) (added bool, err 
 
 // readSmall reads a file that should be small, again if it changes
 // meanwhile.
-func (e *entry) readSmall() {
+func (e *entry) readSmall(root *os.Root) {
 	for range attempts {
-		f, err := openFile(e)
+		f, err := openFile(root, e)
 		if err != nil {
 			e.err2 = err
 			return
@@ -423,9 +429,9 @@ func (e *entry) readSmall() {
 }
 
 // addLarge reads a file straight into the session. Added is as with addFile.
-func addLarge(ctx context.Context, s *backup.Session, e *entry) (added bool, err error) {
+func addLarge(ctx context.Context, root *os.Root, s *backup.Session, e *entry) (added bool, err error) {
 	for i := range attempts {
-		f, err := openFile(e)
+		f, err := openFile(root, e)
 		if errors.Is(err, fs.ErrNotExist) {
 			return added, nil
 		}
@@ -478,8 +484,8 @@ func (r *fileReader) Read(p []byte) (int, error) {
 
 // openFile opens a file and describes what was opened, which need not be
 // what the walk had seen.
-func openFile(e *entry) (*os.File, error) {
-	f, err := os.OpenFile(e.full, os.O_RDONLY|openFlags, 0)
+func openFile(root *os.Root, e *entry) (*os.File, error) {
+	f, err := root.OpenFile(filepath.FromSlash(e.rel), os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,8 @@
 // Each file is read as it is at its moment; the tree is not frozen. A file
 // that changes while it is read is read again, and if it does not hold still
 // it is kept as it was read last, with a warning. To freeze a tree, back up
-// a snapshot of its file system, above all where those who may write to the
-// tree are not trusted: who replaces directories by symbolic links while it
-// is read can have other files of the machine read into the point.
+// a snapshot of its file system. Whoever replaces directories by symbolic
+// links while the tree is read cannot have files outside of Root read.
 //
 // # Restoring
 //

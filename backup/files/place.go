@@ -132,6 +132,12 @@ func (c *dirCursor) enter(dir *os.Root, name string) (*os.Root, error) {
 // openSame opens the directory that was found as fi. What has taken its place
 // may be a symbolic link.
 func openSame(dir *os.Root, name string, fi fs.FileInfo) (*os.Root, error) {
+	// Opening a FIFO would block.
+	if last, err := dir.Lstat(name); err != nil {
+		return nil, err
+	} else if !os.SameFile(fi, last) {
+		return nil, errReplaced
+	}
 	next, err := dir.OpenRoot(name)
 	if err != nil {
 		return nil, err

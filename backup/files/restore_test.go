@@ -251,7 +251,7 @@ func TestResume(t *testing.T) {
 	rand.NewChaCha8([32]byte{2}).Read(big)
 	write(t, root, "d3/big", string(big))
 	r, target, p := backedUp(t, root)
-	for stop := range 4 {
+	for stop := range 1 { // progress comes too seldom to count further
 		t.Run(fmt.Sprint(stop), func(t *testing.T) {
 			dest := filepath.Join(t.TempDir(), "new")
 			// The state after a kill: some files whole, one cut short, one
@@ -265,7 +265,7 @@ func TestResume(t *testing.T) {
 				}
 			}})
 			if err == nil {
-				t.Skip("it was done before it could be killed")
+				t.Fatal("it was done before it could be killed")
 			}
 			half := slices.Concat(big[:5<<20], make([]byte, 3<<20), big[8<<20:12<<20])
 			write(t, dest, "d3/big", string(half))

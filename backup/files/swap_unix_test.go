@@ -3,14 +3,20 @@
 package files_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/files"
+	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 // Somebody with access to the destination replaces directories by symbolic
@@ -91,4 +97,41 @@ func TestDirectorySwapped(t *testing.T) {
 	close(stop)
 	<-swapped
 	same(t, snapshot(t, outside), before)
+}
+
+// A directory that is replaced by a symbolic link after a file was found in
+// it, and before that is read, does not have another file read.
+func TestDirectorySwappedWhileReading(t *testing.T) {
+	root, outside, aside := t.TempDir(), t.TempDir(), t.TempDir()
+	secret := strings.Repeat("of somebody else\n", 10_000)
+	write(t, outside, "secret", secret)
+	b := make([]byte, 32<<20)
+	rand.NewChaCha8([32]byte{3}).Read(b)
+	write(t, root, "a-large", string(b))
+	write(t, root, "d/secret", strings.Repeat("of this tree\n", 10_000)) // more than is read ahead
+	store := providertest.NewFaulty(providertest.NewMemory(), nil)
+	r := newRepo(t, store)
+	var once sync.Once
+	var failed error
+	store.Use(func(call providertest.Call) providertest.Fault {
+		if call.Op != "put" || !strings.HasPrefix(call.Key, "data/") {
+			return providertest.Fault{}
+		}
+		return providertest.Fault{Wait: func(context.Context) error {
+			once.Do(func() {
+				failed = errors.Join(os.Rename(filepath.Join(root, "d"), filepath.Join(aside, "d")), os.Symlink(outside, filepath.Join(root, "d")))
+			})
+			return nil
+		}}
+	})
+	p, err := r.Backup(t.Context(), "w", newTarget(t, files.Config{Root: root}), backup.BackupOptions{})
+	must(t, err, failed)
+	if len(p.Warnings) != 1 || p.Warnings[0].Path != "d/secret" {
+		t.Errorf("warnings: %v; want one, of d/secret", p.Warnings)
+	}
+	v, err := r.View(t.Context(), p.ID)
+	must(t, err)
+	if it, err := v.Lookup(t.Context(), "d/secret"); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("d/secret is in the point with %d bytes, %v", it.Size, err)
+	}
 }

@@ -52,13 +52,16 @@ func xattrs(list func([]byte) (int, error), get func(string, []byte) (int, error
 	return out, nil
 }
 
-func fileXattrs(fd int) (map[string][]byte, error) {
+func fileXattrs(f *os.File) (map[string][]byte, error) {
+	fd := int(f.Fd())
 	return xattrs(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
 		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
 }
 
-// readXattrs reads the extended attributes of a file, not following links.
-func readXattrs(path string) (map[string][]byte, error) {
+// readXattrs reads the extended attributes of what has a name in an open
+// directory, not following links.
+func readXattrs(dir *os.File, name string) (map[string][]byte, error) {
+	path := "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/" + name
 	return xattrs(func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
 		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) })
 }
@@ -178,7 +181,7 @@ func sameAttributes(f *os.File, fi fs.FileInfo, m meta) bool {
 	if now.Mode != m.Mode || !now.ModTime.Equal(m.ModTime) || (os.Geteuid() == 0 && m.Owner != nil && *now.Owner != *m.Owner) {
 		return false
 	}
-	have, err := fileXattrs(int(f.Fd()))
+	have, err := fileXattrs(f)
 	if err != nil || len(have) != len(m.Xattrs) {
 		return false
 	}

@@ -15,7 +15,9 @@ const specials = false
 
 func notEmpty(err error) bool { return errors.Is(err, fs.ErrExist) || err != nil }
 
-func readXattrs(string) (map[string][]byte, error) { return nil, nil }
+func readXattrs(*os.File, string) (map[string][]byte, error) { return nil, nil }
+
+func fileXattrs(*os.File) (map[string][]byte, error) { return nil, nil }
 
 func describeFile(f *os.File, m meta, fresh bool) error {
 	var errs []error

@@ -30,7 +30,7 @@ func (t *Target) Secure(ctx context.Context, s *backup.Session, v *backup.View, 
 		defer r.root.Close()
 	}
 	k := &keeper{r: r, s: s, names: map[inode][]string{}, several: map[inode]uint64{}, ways: &dirCursor{root: r.root},
-		w: &walker{t: t, links: map[inode]string{}, kept: map[inode]string{}, slots: make(chan struct{}, t.c.Readers), since: v.Point().Time}}
+		w: &walker{t: t, root: r.root, links: map[inode]string{}, kept: map[inode]string{}, slots: make(chan struct{}, t.c.Readers), since: v.Point().Time}}
 	defer k.w.stop()
 	defer k.ways.close()
 	err = compare(ctx, v, r.sel, r.root, func(rel string, e *expected, l *local) (bool, error) {
@@ -76,23 +76,18 @@ func (k *keeper) visit(ctx context.Context, rel string, e *expected, l *local) e
 	case rel != rootPath && e == nil && !k.r.extra(rel, l):
 		if l.fi.IsDir() {
 			k.climb(rel)
-			k.above = append(k.above, k.entry(rel, l.fi))
+			k.above = append(k.above, &entry{rel: rel, dir: l.dir, name: l.name, fi: l.fi})
 		}
 		return nil
 	}
 	if err := k.flush(ctx, rel); err != nil {
 		return err
 	}
-	n := k.entry(rel, l.fi)
-	n.was = e
+	n := &entry{rel: rel, dir: l.dir, name: l.name, fi: l.fi, was: e}
 	if !l.fi.IsDir() {
 		k.done = rel
 	}
 	return k.feed(ctx, n)
-}
-
-func (k *keeper) entry(rel string, fi fs.FileInfo) *entry {
-	return &entry{rel: rel, full: filepath.Join(k.r.location, filepath.FromSlash(rel)), fi: fi}
 }
 
 func (k *keeper) feed(ctx context.Context, e *entry) error {
@@ -144,7 +139,7 @@ func (k *keeper) missing(ctx context.Context, rel string) error {
 			return err
 		case !fi.IsDir():
 			k.done = rel[:i]
-			return k.feed(ctx, k.entry(rel[:i], fi))
+			return k.feed(ctx, &entry{rel: rel[:i], dir: dir, name: name, fi: fi})
 		}
 	}
 	return nil
@@ -171,18 +166,17 @@ func (k *keeper) siblings(ctx context.Context) error {
 			return true, nil
 		}
 		delete(k.several, id)
-		e := k.entry(first, l.fi)
-		e.meta = describe(l.fi)
-		e.meta.Type, e.meta.Link = typeLink, []byte(rel)
+		m := describe(l.fi)
+		m.Type, m.Link = typeLink, []byte(rel)
 		f, err := l.dir.OpenFile(l.name, os.O_RDONLY|openFlags, 0)
 		if err != nil {
 			return false, err
 		}
 		defer f.Close()
-		if e.meta.Xattrs, err = readXattrs(e.full); err != nil {
+		if m.Xattrs, err = fileXattrs(f); err != nil {
 			return false, err
 		}
-		return true, k.s.Add(ctx, backup.Item{Path: first, Meta: e.meta.encode()}, f)
+		return true, k.s.Add(ctx, backup.Item{Path: first, Meta: m.encode()}, f)
 	}}
 	if err := c.below("", k.r.root); err != nil {
 		return err
