@@ -32,7 +32,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 		return CheckReport{}, fmt.Errorf("check: %w", err)
 	}
 	c := newChecker(r, o)
-	for _, step := range []func(context.Context) error{c.format, c.generations, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.content, c.points, c.confirm, c.losses} {
+	for _, step := range []func(context.Context) error{c.format, c.generations, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.content, c.points, c.links, c.confirm, c.losses} {
 		if err := step(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check: %w", err)
 		}
@@ -42,7 +42,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 
 func newChecker(r *Repository, o CheckOptions) *checker {
 	return &checker{r: newRepository(r.c, r.keys), o: o, report: CheckReport{At: time.Now().UTC(), Period: o.Period},
-		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID]walked{}, lists: map[listPage]below{}}
+		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID]walked{}, lists: map[listPage]below{}, sums: map[PointID][]byte{}}
 }
 
 type checker struct {
@@ -60,6 +60,8 @@ type checker struct {
 	badChunks map[place]bool
 	pages     map[chunkID]walked // pages that were walked, with the keys of the problems below them
 	lists     map[listPage]below // the same for lists of chunks
+	sums      map[PointID][]byte // of the manifests, nil for those that cannot be read
+	linked    []link             // manifests that others name
 }
 
 type place struct {
@@ -220,6 +222,7 @@ func (c *checker) points(ctx context.Context) error {
 			return err
 		}
 		c.report.Points++
+		c.named(m)
 		key := pointKey(m.point.ID)
 		if m.point.Damaged != "" {
 			c.problem(key, m.point.Damaged).Points = []PointID{m.point.ID}

@@ -24,6 +24,10 @@ type CheckOptions struct {
 	// the report; default 30 days.
 	Period time.Duration
 
+	// Replica says that the store is meant to hold copies of some of the
+	// points: that others are missing is no finding.
+	Replica bool
+
 	// Progress is called now and then, not concurrently: Items are packs
 	// read, Read their bytes, Bytes what there is to read.
 	Progress func(Progress)
@@ -84,12 +88,16 @@ type CheckReport struct {
 	// where this one has begun.
 	Unrecorded string `json:"unrecorded,omitempty"`
 
+	// Omitted are points that a later one of the same writer names and that
+	// are missing, or not as they were, though nobody has forgotten them.
+	Omitted []Omission `json:"omitted,omitempty"`
+
 	Damaged  []DamagedPoint `json:"damaged,omitempty"`  // by ID
 	Problems []Problem      `json:"problems,omitempty"` // by Key
 }
 
 // OK reports whether nothing is wrong.
-func (c CheckReport) OK() bool { return len(c.Problems) == 0 }
+func (c CheckReport) OK() bool { return len(c.Problems) == 0 && len(c.Omitted) == 0 }
 
 // A Problem is one damaged or missing object.
 type Problem struct {
@@ -149,6 +157,9 @@ func (c CheckReport) String() string {
 	}
 	for _, d := range c.Damaged {
 		b.WriteString(d.String())
+	}
+	for _, o := range c.Omitted {
+		fmt.Fprintf(&b, "point %s\n", o)
 	}
 	for _, p := range c.Problems {
 		what := "not repairable"

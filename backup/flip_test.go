@@ -229,7 +229,7 @@ func (c corner) expected(rep backup.CheckReport, harmed map[backup.PointID]bool,
 		if p := rep.Problems[i]; !p.Repairable || len(harmed) > 0 {
 			return errors.New("it is repairable and harms no point")
 		}
-	case "verdict": // to be looked at by a person, see condemned.go
+	case "verdict", "forgotten": // to be looked at by a person, see condemned.go and links.go
 		if len(harmed) > 0 {
 			return errors.New("it harms no point")
 		}

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -30,8 +31,8 @@ type manifestRun struct {
 	Items int64  `json:"items"`
 }
 
-func (k *keys) encodeManifest(p Point, roots []node, secret, enc []byte, packs []packSum) ([]byte, error) {
-	h, head, err := k.newHeader(kindPoint, string(p.ID), enc)
+func (k *keys) encodeManifest(p Point, prev []link, roots []node, secret, enc []byte, packs []packSum) ([]byte, error) {
+	h, head, err := k.newLinkedHeader(kindPoint, string(p.ID), enc, prev)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +66,8 @@ type manifest struct {
 	packs []packSum
 	logs  []logNeed
 	by    author
+	prev  []link
+	sum   [32]byte // of all its bytes
 }
 
 // decodeManifest reads the manifest of the point id. secret finds the
@@ -90,7 +93,10 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 	if err != nil {
 		return manifest{}, err
 	}
-	m := manifest{by: by}
+	if len(h.Prev) > maxLinks {
+		return manifest{}, fmt.Errorf("%w: links to %d points", ErrDamaged, len(h.Prev))
+	}
+	m := manifest{by: by, prev: h.Prev, sum: sha256.Sum256(b)}
 	d := &decoder{b: plain}
 	m.packs, m.logs = d.packSums(), d.logNeeds()
 	if err := d.end(); err != nil {

@@ -41,6 +41,8 @@ const (
 	kindVerified  = "verified" // see verified.go
 	kindEnd       = "end"      // of a session
 	kindDeleting  = "deleting" // and closed
+
+	kindForgotten = "forgotten" // see links.go
 )
 
 // objectHeader is stored in the clear and authenticated by every section.
@@ -54,6 +56,8 @@ type objectHeader struct {
 	Gen     int    `json:"gen,omitempty"`     // to the key of this generation; absent if it is the first
 	Writer  string `json:"writer,omitempty"`
 
+	Prev []link `json:"prev,omitempty"` // the writer's points before this one, in manifests
+
 	Cert *signedCertificate `json:"cert,omitempty"` // of the writer, in objects that are signed
 
 	Format []byte `json:"format"`         // the format object, so that it can be restored from anywhere
@@ -62,7 +66,12 @@ type objectHeader struct {
 
 // newHeader returns the first bytes of a new object.
 func (k *keys) newHeader(kind, session string, enc []byte) (objectHeader, []byte, error) {
-	h := objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Session: session, Enc: enc, Writer: k.self.name, Format: k.encoded, Keys: k.keysEncoded()}
+	return k.newLinkedHeader(kind, session, enc, nil)
+}
+
+// newLinkedHeader is newHeader for a manifest.
+func (k *keys) newLinkedHeader(kind, session string, enc []byte, prev []link) (objectHeader, []byte, error) {
+	h := objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Session: session, Enc: enc, Writer: k.self.name, Format: k.encoded, Keys: k.keysEncoded(), Prev: prev}
 	if signedKind(kind) {
 		h.Cert = k.cert
 	}

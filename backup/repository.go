@@ -34,6 +34,8 @@ type Repository struct {
 	verified atomic.Bool // the presence of packs, for Objects
 	listed   atomic.Pointer[listing]
 
+	heads heads // of the points of this writer
+
 	next atomic.Pointer[Repository] // what it is after the recipients have changed, see current
 
 	searched bool // packs without an index have been looked for
@@ -276,11 +278,20 @@ func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *p
 	slices.SortFunc(packs, func(a, b packSum) int { return strings.Compare(packKey(a.kind, a.sum), packKey(b.kind, b.sum)) })
 	packs = slices.Compact(packs)
 	point.Packs = amountOf(packs)
-	b, err := r.keys.encodeManifest(point, roots, p.secret, p.encaps, packs)
+	prev, err := r.takeHeads(ctx)
 	if err != nil {
 		return Point{}, err
 	}
+	b, err := r.keys.encodeManifest(point, prev, roots, p.secret, p.encaps, packs)
+	if err != nil {
+		r.giveHeads(prev...)
+		return Point{}, err
+	}
 	info, err := provider.PutOnce(ctx, r.c.Store, pointKey(point.ID), b, r.c.put())
+	if err == nil {
+		prev = []link{linkTo(point.ID, b)}
+	}
+	r.giveHeads(prev...)
 	switch {
 	case errors.Is(err, provider.ErrConflict):
 		return Point{}, fmt.Errorf("put manifest: %w: its place is taken", ErrFenced)
@@ -457,12 +468,18 @@ func (r *Repository) Forget(ctx context.Context, id PointID) error {
 	if dead {
 		return nil // it must stay: its writer may yet wake up
 	}
+	if err := r.recordForgotten(ctx, id); err != nil {
+		return fmt.Errorf("forget %s: put %s: %w", id, forgottenKey(id), err)
+	}
 	// The session first, or it would look as if it were still open.
 	locked := r.c.Store.Delete(ctx, sessionKey(id), provider.DeleteOptions{})
 	if locked != nil && !errors.Is(locked, provider.ErrLocked) {
 		return fmt.Errorf("forget %s: %w", id, locked)
 	}
 	if err := r.c.Store.Delete(ctx, pointKey(id), provider.DeleteOptions{}); err != nil {
+		if errors.Is(err, provider.ErrLocked) { // it stays, so it must be missed if it goes another way
+			err = errors.Join(err, r.c.Store.Delete(ctx, forgottenKey(id), provider.DeleteOptions{}))
+		}
 		return fmt.Errorf("forget %s: %w", id, err)
 	}
 	if locked != nil {

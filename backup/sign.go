@@ -37,7 +37,7 @@ func signedKind(kind string) bool {
 // signed them: they can make a prune delete something, or keep a check from
 // reading it.
 func holderKind(kind string) bool {
-	return kind == kindPlan || kind == kindAwaited || kind == kindVerdict || kind == kindVerified || kind == kindEnd
+	return kind == kindPlan || kind == kindAwaited || kind == kindVerdict || kind == kindVerified || kind == kindEnd || kind == kindForgotten
 }
 
 // A certificate says whose a signing key is. It is stored as the bytes that

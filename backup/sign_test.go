@@ -44,7 +44,7 @@ func testManifest(t *testing.T, k *keys, writer string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := k.encodeManifest(Point{ID: testPoint, Name: "w", Kind: "k", Writer: writer}, nil, secret, enc, nil)
+	b, err := k.encodeManifest(Point{ID: testPoint, Name: "w", Kind: "k", Writer: writer}, nil, nil, secret, enc, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestFlippedSignatureIsDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, err := r.keys.encodeManifest(Point{ID: id, Name: "w", Kind: "k", Writer: "test"}, nil, secret, enc, nil)
+	whole, err := r.keys.encodeManifest(Point{ID: id, Name: "w", Kind: "k", Writer: "test"}, nil, nil, secret, enc, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -174,7 +174,7 @@ func TestObjectsSuffice(t *testing.T) {
 	}
 	copied := reopen(t, dest)
 	mustHold(t, copied, p.ID, target.files)
-	if rep, err := copied.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
+	if rep, err := copied.Check(t.Context(), backup.CheckOptions{ReadData: true, Replica: true}); err != nil || !rep.OK() {
 		t.Errorf("check of the copy: %+v, %v", rep, err)
 	}
 	// The copied indexes name packs that were not copied. A backup into the
