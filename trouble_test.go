@@ -1,7 +1,9 @@
 package holdfast_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -199,7 +201,8 @@ func TestTrouble(t *testing.T) {
 				for _, pack := range x.objects("b", "/d-data/") {
 					b, err := os.ReadFile(pack)
 					x.must(err)
-					b[len(b)*3/4] ^= 1
+					object := bytes.Index(b, []byte("holdfast\x00"))                // the header and its length follow
+					b[object+12+int(binary.BigEndian.Uint32(b[object+8:]))+20] ^= 1 // in the first frame
 					x.must(os.WriteFile(pack, b, 0o600))
 				}
 			}

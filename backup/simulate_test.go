@@ -432,7 +432,7 @@ func (w *world) play() {
 		}
 		var rep backup.CheckReport
 		if err == nil {
-			rep, err = r.Check(w.t.Context(), backup.CheckOptions{ReadData: true})
+			rep, err = r.Check(w.t.Context(), backup.CheckOptions{ReadData: true, Replica: true})
 		}
 		if name == "replica" && w.seen.copied == 0 {
 			continue
