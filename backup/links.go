@@ -98,13 +98,15 @@ func (r *Repository) lastOwn(ctx context.Context) ([]link, error) {
 
 // ownManifest returns the link to a manifest if this writer has signed it.
 func (r *Repository) ownManifest(ctx context.Context, info provider.Info) ([]link, error) {
-	h, _, err := readHeader(ctx, r.c.Store, info)
-	if err != nil || h.Writer != r.keys.self.name {
-		return nil, err
-	}
-	b, _, err := provider.ReadAll(ctx, r.c.Store, info.Key, maxManifest)
-	if err != nil {
-		return nil, err
+	b := r.cache.get(cachedManifest(info))
+	if b == nil {
+		h, _, err := readHeader(ctx, r.c.Store, info)
+		if err != nil || h.Writer != r.keys.self.name {
+			return nil, err
+		}
+		if b, _, err = provider.ReadAll(ctx, r.c.Store, info.Key, maxManifest); err != nil {
+			return nil, err
+		}
 	}
 	_, _, _, by, err := r.keys.verifyObject(kindPoint, info.Key, b)
 	if err != nil || by.key != r.keys.self.key && !(by.holder && r.keys.self.holder) { // a holder's key changes with the generation

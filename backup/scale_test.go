@@ -90,7 +90,7 @@ func scaleOf(t *testing.T, n int) scaleRow {
 	}
 	row := scaleRow{chunks: n}
 	for from := 0; from < n; from += scalePerIndex {
-		b, err := writer.keys.encodeIndex("", scalePacks(from, min(from+scalePerIndex, n)))
+		b, err := writer.keys.encodeIndex("", scalePacks(writer.keys.self, from, min(from+scalePerIndex, n)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,10 +141,10 @@ func scaleOf(t *testing.T, n int) scaleRow {
 }
 
 // scalePacks describes packs with the chunks from one number to another.
-func scalePacks(from, to int) []packRecord {
+func scalePacks(by author, from, to int) []packRecord {
 	var out []packRecord
 	for i := from; i < to; i += scalePerPack {
-		p := packRecord{sum: scaleID(-1 - i), kind: kindData, salt: make([]byte, 32), session: "20261123t000000.000z-0000000000000000", enc: make([]byte, 1153)}
+		p := packRecord{by: by, sum: scaleID(-1 - i), kind: kindData, salt: make([]byte, 32), session: "20261123t000000.000z-0000000000000000", enc: make([]byte, 1153)}
 		off := 4096
 		for j := i; j < min(i+scalePerPack, to); j++ {
 			p.entries = append(p.entries, packEntry{ref: ref{id: scaleID(j), plain: 256 << 10}, off: uint32(off), stored: 200 << 10})
