@@ -9,7 +9,9 @@
 //	reader points DIR < root         lists the points
 //	reader restore DIR POINT OUT < root
 //
-// It reads all packs to find out what is in them, so it needs no index.
+// It reads all packs to find out what is in them, so it needs no index. It
+// looks at hashes and seals, and not at signatures: those tell which of the
+// writers has written something, and all of them had the keys.
 package main
 
 import (
@@ -68,7 +70,7 @@ type repository struct {
 	files   map[string]file // by key
 	writer  []byte
 	index   []byte
-	private map[int]hpke.PrivateKey // by generation of keys
+	private []hpke.PrivateKey // of each generation of keys
 	chunks  map[[32]byte][]place
 	secrets map[string][]byte
 	zstd    *zstd.Decoder
@@ -111,7 +113,7 @@ type keysObject struct {
 	Format  string   `json:"format"`
 	V       int      `json:"v"`
 	Gen     int      `json:"gen"`
-	Public  []byte   `json:"public"`
+	ID      string   `json:"id"`
 	Stanzas []stanza `json:"stanzas"`
 	Old     []byte   `json:"old"`
 }
@@ -252,31 +254,67 @@ func open(key, sealed, ad []byte) ([]byte, error) {
 	return a.Open(nil, nil, sealed, ad)
 }
 
-// unlock takes the root key, or those of all generations one after another,
-// oldest first, and reads what is in every pack.
+// unlock takes the root key of any generation, the newest if all is to be
+// read, and finds out what is in every pack.
 func (r *repository) unlock(from io.Reader) error {
-	roots, err := io.ReadAll(io.LimitReader(from, 1<<20))
-	if err != nil || len(roots) == 0 || len(roots)%32 != 0 {
-		return fmt.Errorf("standard input holds %d bytes, want the root key of 32: %v", len(roots), err)
+	root, err := io.ReadAll(io.LimitReader(from, 1<<10))
+	if err != nil || len(root) != 32 {
+		return fmt.Errorf("standard input holds %d bytes, want the root key of 32: %v", len(root), err)
 	}
-	writer := derive(roots[:32], nil, "writer")
-	r.index = derive(writer, nil, "index")
-	r.private = map[int]hpke.PrivateKey{}
-	for gen := 1; len(roots) > 0; gen, roots = gen+1, roots[32:] {
-		if r.private[gen], err = hpke.MLKEM768P256().DeriveKeyPair(derive(roots[:32], nil, "key pair")); err != nil {
+	roots, err := r.roots(root)
+	if err != nil {
+		return err
+	}
+	r.writer = derive(roots[0], nil, "writer")
+	r.index = derive(r.writer, nil, "index")
+	for _, root := range roots {
+		private, err := hpke.MLKEM768P256().DeriveKeyPair(derive(root, nil, "key pair"))
+		if err != nil {
 			return err
 		}
+		r.private = append(r.private, private)
 	}
 	if r.zstd, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(8<<20)); err != nil {
 		return err
 	}
-	r.writer = writer
 	for _, key := range append(r.under("data/"), r.under("meta/")...) {
 		if err := r.pack(key); err != nil {
 			log.Printf("%s: %v; going on without it", key, err)
 		}
 	}
 	return nil
+}
+
+// roots finds the generation that a root key is of, and with it the root
+// keys of all generations until then.
+func (r *repository) roots(root []byte) ([][]byte, error) {
+	for gen, copies := range r.keyObjects() {
+		info := "keys"
+		if gen == 1 {
+			info = "format"
+		}
+		for _, b := range copies {
+			line, rest, _ := bytes.Cut(b, []byte("\n"))
+			m := hmac.New(sha256.New, derive(root, nil, info))
+			m.Write(line)
+			if !bytes.HasPrefix(rest, []byte(hex.EncodeToString(m.Sum(nil)))) {
+				continue
+			}
+			if gen == 1 {
+				return [][]byte{root}, nil
+			}
+			var k keysObject
+			if err := json.Unmarshal(line, &k); err != nil {
+				return nil, err
+			}
+			old, err := open(derive(root, nil, fmt.Sprintf("old roots %d", gen)), k.Old, []byte(k.ID))
+			if err != nil || len(old) != 32*(gen-1) {
+				return nil, fmt.Errorf("earlier root keys, %d bytes: %w", len(old), err)
+			}
+			return append(slices.Collect(slices.Chunk(old, 32)), root), nil
+		}
+	}
+	return nil, errors.New("this is no root key of the repository")
 }
 
 // cut parts an object into its header and the rest.
@@ -302,11 +340,11 @@ func (r *repository) secret(h header) ([]byte, error) {
 	if s, ok := r.secrets[string(h.Enc)]; ok {
 		return s, nil
 	}
-	private, ok := r.private[max(h.Gen, 1)]
-	if !ok {
-		return nil, fmt.Errorf("the root key of generation %d is missing", h.Gen)
+	gen := max(h.Gen, 1)
+	if gen > len(r.private) {
+		return nil, fmt.Errorf("it takes the root key of generation %d", gen)
 	}
-	c, err := hpke.NewRecipient(h.Enc, private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
+	c, err := hpke.NewRecipient(h.Enc, r.private[gen-1], hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("holdfast v1 session"))
 	if err != nil {
 		return nil, err
 	}

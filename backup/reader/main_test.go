@@ -86,6 +86,64 @@ func TestReaderAgainstTheLibrary(t *testing.T) {
 	}
 }
 
+// TestReaderAfterRotation: the newest root key reads everything, an earlier
+// one what was written until then.
+func TestReaderAfterRotation(t *testing.T) {
+	store, dir := providertest.NewMemory(), t.TempDir()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := backup.Init(t.Context(), backup.Config{Store: store, Keyring: backup.Keyring{
+		Recipients: backup.AgeRecipients(id.Recipient()), Identities: backup.AgeIdentities(id)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := t.TempDir()
+	var ids []backup.PointID
+	for i := range 3 {
+		if err := os.WriteFile(filepath.Join(tree, "file"), fmt.Append(nil, "content ", i), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		target, err := files.New(files.Config{Root: tree})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := repo.Backup(t.Context(), "tree", target, backup.BackupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, p.ID)
+		if err := repo.Rotate(t.Context(), backup.AgeRecipients(id.Recipient())...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	download(t, store, dir)
+	for gen, readable := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3} {
+		r := newReader(t, dir)
+		if err := r.unlock(bytes.NewReader(unwrapGeneration(t, dir, gen, id))); err != nil {
+			t.Fatalf("generation %d: %v", gen, err)
+		}
+		for i, id := range ids {
+			out := filepath.Join(t.TempDir(), "out")
+			err := r.restore(string(id), out)
+			if i >= readable {
+				if err == nil {
+					t.Errorf("root %d reads point %d", gen, i+1)
+				}
+				continue
+			}
+			b, rerr := os.ReadFile(filepath.Join(out, "file"))
+			if err != nil || rerr != nil || string(b) != fmt.Sprint("content ", i) {
+				t.Errorf("root %d, point %d: %q, %v, %v", gen, i+1, b, err, rerr)
+			}
+		}
+	}
+	if err := newReader(t, dir).unlock(bytes.NewReader(make([]byte, 32))); err == nil {
+		t.Error("another root key was accepted")
+	}
+}
+
 // TestReaderStandsAlone: the reader needs nothing of this module.
 func TestReaderStandsAlone(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
@@ -111,11 +169,16 @@ func newReader(t *testing.T, dir string) *repository {
 // unwrap does what the age command does with the files that "keys" writes.
 func unwrap(t *testing.T, dir string, id age.Identity) []byte {
 	t.Helper()
+	return unwrapGeneration(t, dir, 1, id)
+}
+
+func unwrapGeneration(t *testing.T, dir string, gen int, id age.Identity) []byte {
+	t.Helper()
 	out := t.TempDir()
 	if err := newReader(t, dir).wrapped(out); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join(out, "1-0-age"))
+	b, err := os.ReadFile(filepath.Join(out, fmt.Sprintf("%d-0-age", gen)))
 	if err != nil {
 		t.Fatal(err)
 	}
