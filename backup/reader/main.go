@@ -8,6 +8,7 @@
 //	age -d -i key.txt OUT/1-0-age > root
 //	reader points DIR < root         lists the points
 //	reader restore DIR POINT OUT < root
+//	reader log DIR NAME BRANCH FROM TO < root > bytes
 //
 // It reads all packs to find out what is in them, so it needs no index. It
 // looks at hashes and seals, and not at signatures: those tell which of the
@@ -35,6 +36,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +46,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 3 {
-		log.Fatal("usage: reader keys DIR OUT | points DIR < root | restore DIR POINT OUT < root")
+		log.Fatal("usage: reader keys DIR OUT | points DIR < root | restore DIR POINT OUT < root | log DIR NAME BRANCH FROM TO < root")
 	}
 	r := newRepository()
 	err := r.scan(os.Args[2])
@@ -57,6 +59,10 @@ func main() {
 	case os.Args[1] == "restore" && len(args) == 2:
 		if err = r.unlock(os.Stdin); err == nil {
 			err = r.restore(args[0], args[1])
+		}
+	case os.Args[1] == "log" && len(args) == 4:
+		if err = r.unlock(os.Stdin); err == nil {
+			err = r.log(os.Stdout, args[0], args[1], args[2], args[3])
 		}
 	default:
 		err = errors.New("wrong arguments; run reader without any for help")
@@ -677,4 +683,111 @@ func finish(root *os.Root, kind, name string, it item) error {
 		return nil
 	}
 	return errors.Join(root.Chmod(name, fs.FileMode(d.Mode&0o777)), root.Chtimes(name, time.Time{}, d.Time))
+}
+
+// log writes the positions of a branch from one up to another, all in
+// decimal digits.
+func (r *repository) log(w io.Writer, name string, numbers ...string) error {
+	var n [3]uint64
+	for i := range n {
+		var err error
+		if n[i], err = strconv.ParseUint(numbers[i], 10, 64); err != nil {
+			return err
+		}
+	}
+	m := hmac.New(sha256.New, derive(r.writer, nil, "log name"))
+	m.Write([]byte(name))
+	return r.stretch(w, fmt.Sprintf("logs/%x/", m.Sum(nil)[:16]), n[0], n[1], n[2])
+}
+
+// stretch writes what lies before the beginning of a branch from its parent,
+// and the rest from the segments of the branch.
+func (r *repository) stretch(w io.Writer, prefix string, branch, from, to uint64) error {
+	prefix, parents := fmt.Sprintf("%s%08x/", prefix, branch), prefix
+	if b, err := r.read(prefix + "start"); err == nil {
+		h, head, rest, err := cut(b)
+		if err != nil {
+			return err
+		}
+		d := &decoder{b: rest}
+		plain, err := section(r.index, h, head, "branch", prefix+"start", d.take(int(binary.BigEndian.Uint32(d.take(4)))))
+		if err != nil {
+			return err
+		}
+		d = &decoder{b: plain}
+		d.bytes() // name
+		d.uint()  // branch
+		if parent, at := d.uint(), d.uint(); parent != 0 && from < at {
+			if err := r.stretch(w, parents, parent, from, min(at, to)); err != nil {
+				return err
+			}
+			from = at
+		}
+	}
+	for _, key := range r.under(prefix) { // ascending: of those that overlap, what is new is taken
+		var first, end uint64
+		if n, _ := fmt.Sscanf(path.Base(key), "%016x-%016x", &first, &end); n != 2 || first > from || end <= from || from >= to {
+			continue
+		}
+		b, err := r.segment(key)
+		if err != nil || uint64(len(b)) != end-first {
+			log.Printf("%s: %d bytes, %v; going on without it", key, len(b), err)
+			continue
+		}
+		until := min(end, to)
+		if _, err := w.Write(b[from-first : until-first]); err != nil {
+			return err
+		}
+		from = until
+	}
+	if from < to {
+		return fmt.Errorf("%s: nothing is there at position %d", prefix, from)
+	}
+	return nil
+}
+
+// segment returns the content of one.
+func (r *repository) segment(key string) ([]byte, error) {
+	b, err := r.read(key)
+	if err != nil {
+		return nil, err
+	}
+	h, head, rest, err := cut(b)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := r.secret(h)
+	if err != nil {
+		return nil, err
+	}
+	frames := &decoder{b: rest}
+	plain, err := section(r.index, h, head, "interval", key, frames.take(int(binary.BigEndian.Uint32(frames.take(4)))))
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{b: plain}
+	d.bytes() // name
+	for range 5 {
+		d.uint() // branch, bounds, times
+	}
+	d.take(32)
+	for n := d.uint(); n > 0 && d.err == nil; n-- {
+		d.uint()
+		d.take(32)
+	}
+	var out []byte
+	for i, n := uint64(0), d.uint(); i < n && d.err == nil && frames.err == nil; i++ {
+		frame, err := open(derive(secret, h.Salt, "segment frames"), frames.take(int(d.uint())), append(binary.BigEndian.AppendUint64(nil, i), key...))
+		if err != nil || len(frame) == 0 {
+			return nil, fmt.Errorf("frame %d: %v", i, err)
+		}
+		part := frame[1:]
+		if frame[0] == 1 {
+			if part, err = r.zstd.DecodeAll(part, nil); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, part...)
+	}
+	return out, cmp.Or(d.err, frames.err)
 }
