@@ -349,10 +349,11 @@ func (p *pipeline) close(ctx context.Context) {
 // again: neither needs the right to read.
 func (r *Repository) create(ctx context.Context, key string, sum [32]byte, b []byte) error {
 	var err error
+	body := provider.SummedBytes(b, sum)
 	for range 2 {
 		o := r.c.put()
 		o.IfAbsent, o.SHA256 = true, sum
-		_, err = r.c.Store.Put(ctx, key, provider.Bytes(b), o)
+		_, err = r.c.Store.Put(ctx, key, body, o)
 		if err == nil || errors.Is(err, provider.ErrConflict) {
 			return nil
 		}

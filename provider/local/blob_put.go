@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path"
@@ -155,11 +156,10 @@ func writeObject(ctx context.Context, f *os.File, d *description, body provider.
 	if err != nil {
 		return err
 	}
-	hash := sha256.New()
-	if err := writeContent(ctx, f, head, body, d.Size, hash); err != nil {
+	sum, err := writeSummed(ctx, f, head, body, d.Size)
+	if err != nil {
 		return err
 	}
-	sum := [32]byte(hash.Sum(nil))
 	if want != [32]byte{} && want != sum {
 		return fmt.Errorf("%w: body has SHA-256 %x, announced was %x", provider.ErrCorrupt, sum, want)
 	}
@@ -175,6 +175,24 @@ func writeObject(ctx context.Context, f *os.File, d *description, body provider.
 	}
 	_, err = f.WriteAt(full, 0)
 	return err
+}
+
+// writeSummed writes head and body, and returns the SHA-256 of the body.
+func writeSummed(ctx context.Context, f *os.File, head []byte, body provider.Body, size int64) (sum [32]byte, err error) {
+	known, ok := body.(provider.Summed)
+	if !ok {
+		h := sha256.New()
+		err = writeContent(ctx, f, head, body, size, h)
+		return [32]byte(h.Sum(nil)), err
+	}
+	c := crc32.New(castagnoli)
+	if err := writeContent(ctx, f, head, body, size, c); err != nil {
+		return sum, err
+	}
+	if c.Sum32() != known.CRC32C() {
+		return sum, fmt.Errorf("%w: body has CRC-32C %08x, it had %08x when its SHA-256 was computed", provider.ErrCorrupt, c.Sum32(), known.CRC32C())
+	}
+	return known.SHA256(), nil
 }
 
 func bytesWriter(b []byte) func(*os.File) error {
