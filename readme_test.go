@@ -29,7 +29,7 @@ func TestReadme(t *testing.T) {
 		given := []string{"ctx context.Context"}
 		for name, typ := range map[string]string{
 			"key": "*age.X25519Identity", "repo": "*backup.Repository", "store": "provider.BlobStore",
-			"standby": "provider.BlobStore", "parts": "dr.Parts", "file": "io.Reader",
+			"standby": "provider.BlobStore", "point": "backup.Point", "target": "*files.Target", "parts": "dr.Parts", "file": "io.Reader",
 		} {
 			if !regexp.MustCompile(`(?m)^`+name+`, err :=`).MatchString(b[1]) && regexp.MustCompile(`\b`+name+`\b`).MatchString(b[1]) {
 				given = append(given, name+" "+typ)
