@@ -74,14 +74,14 @@ func TestRepairIndexAndFormat(t *testing.T) {
 	if _, err := backup.Init(t.Context(), config(store)); !errors.Is(err, backup.ErrExists) {
 		t.Errorf("Init beside points without a format object: %v, want ErrExists", err)
 	}
-	rep, err := r.Repair(t.Context())
+	rep, err := r.Repair(t.Context(), backup.RepairOptions{})
 	if err != nil || !rep.Format || rep.Indexed == 0 {
 		t.Fatalf("repair: %+v, %v", rep, err)
 	}
 	if rep, err := reopen(t, store).Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
 		t.Errorf("check after repair: %+v, %v", rep, err)
 	}
-	if again, err := reopen(t, store).Repair(t.Context()); err != nil || again.Format || again.Indexed != 0 || again.Removed != nil {
+	if again, err := reopen(t, store).Repair(t.Context(), backup.RepairOptions{}); err != nil || again.Format || again.Indexed != 0 || again.Removed != nil {
 		t.Errorf("a second repair found something to do: %+v, %v", again, err)
 	}
 }
@@ -108,7 +108,7 @@ func testLostPackHeals(t *testing.T, withRepair bool) {
 		t.Fatalf("check: %+v, %v; want the lost packs, each harming %s", rep, err, first.ID)
 	}
 	if withRepair {
-		rep, err := r.Repair(t.Context())
+		rep, err := r.Repair(t.Context(), backup.RepairOptions{})
 		if err != nil || len(rep.Lost) == 0 || len(rep.Removed) == 0 {
 			t.Fatalf("repair: %+v, %v", rep, err)
 		}

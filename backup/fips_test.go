@@ -58,7 +58,7 @@ func TestFIPSLife(t *testing.T) {
 	if _, err := r.Prune(t.Context(), backup.PruneOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Repair(t.Context()); err != nil {
+	if _, err := r.Repair(t.Context(), backup.RepairOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {

@@ -69,6 +69,7 @@ func (k *keys) decodeIndex(b []byte) ([]packRecord, error) {
 const (
 	attributeLock   = 1 // uvarint: end of the lock, seconds since 1970
 	attributeOrigin = 2
+	attributeBad    = 3 // which chunks of the directory are damaged
 )
 
 // packAttributes returns what is to be said about a pack beside its content.
@@ -81,6 +82,9 @@ func packAttributes(self author, p packRecord) (b []byte) {
 	if self.holder && !p.by.holder {
 		b = append(b, attributeOrigin)
 		b = appendBytes(b, append(p.by.key[:], p.by.name...))
+	} else if self.holder && len(p.bad) > 0 {
+		b = append(b, attributeBad)
+		b = appendBytes(b, appendBad(nil, p))
 	}
 	return b
 }
@@ -97,6 +101,9 @@ func (p *packRecord) attributes(b []byte) error {
 			if err := l.end(); err != nil {
 				return err
 			}
+		}
+		if tag == attributeBad && d.err == nil {
+			p.marks = v
 		}
 		if tag != attributeOrigin || d.err != nil || !p.by.holder {
 			continue
@@ -132,6 +139,9 @@ func decodeIndexSection(plain []byte, by author) ([]packRecord, error) {
 			d.fail("attributes of a pack: %v", err)
 		}
 		p.entries = d.directory(p.size)
+		if err := p.resolveBad(); err != nil {
+			d.fail("damaged chunks of a pack: %v", err)
+		}
 		if p.kind == "" || len(sources) == 0 {
 			d.fail("kind or session of a pack is unknown")
 			break
@@ -190,11 +200,12 @@ type packInfo struct {
 	object  string  // an index object that lists it; empty if none does
 	lost    bool    // not in the store any more
 
-	trusted bool   // by is believed
-	denied  bool   // somebody who is trusted says something else
-	said    uint64 // hash of what is said
-	locked  int64  // until when, as by says
-	next    uint32 // number of what somebody else says about the pack, or 0
+	trusted bool             // by is believed
+	denied  bool             // somebody who is trusted says something else
+	said    uint64           // hash of what is said
+	locked  int64            // until when, as by says
+	bad     map[chunkID]bool // found damaged in it; only of a trusted one. Never changed, only replaced
+	next    uint32           // number of what somebody else says about the pack, or 0
 }
 
 type indexEntry struct {
@@ -289,6 +300,7 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 			}
 			if trusted {
 				i.locked = max(i.locked, p.locked)
+				i.mark(p)
 			}
 			return n, false
 		}
@@ -304,6 +316,7 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 		}
 		if trusted {
 			i.trusted, i.by, i.locked = true, x.author(p.by), p.locked
+			i.mark(p)
 			x.deny(first, same)
 		}
 		return same, false
@@ -316,6 +329,9 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 	}
 	x.packs = append(x.packs, packInfo{sum: p.sum, kind: p.kind, size: p.size, salt: bytes.Clone(p.salt), enc: enc,
 		session: p.session, object: object, by: x.author(p.by), trusted: trusted, said: said, locked: p.locked})
+	if trusted {
+		x.packs[n].mark(p)
+	}
 	if !there {
 		x.byID[p.sum] = n
 		return n, true
@@ -363,7 +379,7 @@ func (x *index) hash(p packRecord) uint64 {
 }
 
 // find yields every place where a chunk is said to be stored; first those of
-// which somebody who is trusted says so.
+// which somebody who is trusted says so, and nobody that it is damaged there.
 func (x *index) find(id chunkID) []indexEntry {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -376,7 +392,7 @@ func (x *index) find(id chunkID) []indexEntry {
 				continue
 			}
 			out = append(out, s[i])
-			if p.trusted {
+			if p.trusted && !p.bad[id] {
 				copy(out[trusted+1:], out[trusted:len(out)-1])
 				out[trusted] = s[i]
 				trusted++
@@ -396,6 +412,8 @@ func (x *index) prefer(by author, places []indexEntry) {
 	defer x.mu.RUnlock()
 	rank := func(e indexEntry) int {
 		switch p := &x.packs[e.pack]; {
+		case p.bad[e.id]:
+			return 3
 		case p.trusted:
 			return 0
 		case *p.by == by:
@@ -413,7 +431,7 @@ func (x *index) first(id chunkID) (indexEntry, bool) {
 	defer x.mu.RUnlock()
 	for _, s := range x.segments {
 		for i := searchEntries(s, id); i < len(s) && s[i].id == id; i++ {
-			if p := &x.packs[s[i].pack]; p.trusted && !p.lost && !p.denied {
+			if p := &x.packs[s[i].pack]; p.trusted && !p.lost && !p.denied && !p.bad[id] {
 				return s[i], true
 			}
 		}
@@ -436,7 +454,7 @@ func (x *index) reuse(id chunkID, ok reusable) (indexEntry, bool) {
 	for _, s := range x.segments {
 		for i := searchEntries(s, id); i < len(s) && s[i].id == id; i++ {
 			n, p := s[i].pack, &x.packs[s[i].pack]
-			if p.trusted && !p.lost && !p.denied && (int(n) < len(ok.packs) && ok.packs[n] || ok.session != "" && p.session == ok.session) {
+			if p.trusted && !p.lost && !p.denied && !p.bad[id] && (int(n) < len(ok.packs) && ok.packs[n] || ok.session != "" && p.session == ok.session) {
 				return s[i], true
 			}
 		}

@@ -106,7 +106,7 @@ func likely(object []byte, found []*keysObject) []*keysObject {
 
 // generations reads what lies below keys/, in ascending order, and the copy in
 // the newest point and the newest session, in case the object is lost. What
-// cannot be read is left out: see repairKeys.
+// cannot be read is left out: see Repair.
 func generations(ctx context.Context, c Config) ([]*keysObject, error) {
 	var out []*keysObject
 	for info, err := range c.Store.List(ctx, keysPrefix, provider.ListOptions{}) {

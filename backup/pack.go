@@ -41,8 +41,10 @@ type packRecord struct {
 	session string
 	enc     []byte
 	entries []packEntry
-	by      author // who says so
-	locked  int64  // until when, in seconds since 1970; 0 if it is not or not known
+	by      author    // who says so
+	locked  int64     // until when, in seconds since 1970; 0 if it is not or not known
+	marks   []byte    // of an index, not yet resolved into bad
+	bad     []chunkID // that a holder found damaged in it; see Repair
 }
 
 // packBuilder is a pack being filled. Its packer's lock guards it, except

@@ -1,178 +1,314 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
+
+// RepairOptions say how to repair.
+type RepairOptions struct {
+	// From is a replica: another store that holds copies of objects of this
+	// repository. What is damaged here, and packs that indexes list and that
+	// are gone, are taken from there, if what is there proves to be right.
+	From provider.BlobStore
+
+	// ReadData reads every pack to find what is damaged. Otherwise only those
+	// are read of which a [Repository.Check] or an earlier Repair has found
+	// that they are.
+	ReadData bool
+
+	// DryRun changes nothing and reports what would be tried.
+	DryRun bool
+
+	// Progress is called now and then from one goroutine: Items are packs
+	// read, Read their bytes.
+	Progress func(Progress)
+}
 
 // RepairReport tells what [Repository.Repair] has done.
 type RepairReport struct {
 	Format  bool     `json:"format,omitempty"`  // the format object was put back
 	Keys    []string `json:"keys,omitempty"`    // keys objects that were put back or, being none, removed
 	Indexed int      `json:"indexed,omitempty"` // packs that were in no readable index and are now
-	Removed []string `json:"removed,omitempty"` // index objects that were unreadable or listed lost packs
+	Removed []string `json:"removed,omitempty"` // index objects that were unreadable or out of date, records of sessions and checks that were unreadable
 	Lost    []string `json:"lost,omitempty"`    // packs that indexes listed and that are gone
+	Marked  []string `json:"marked,omitempty"`  // packs with damaged chunks, which writers store again from now on
+
+	Mended   []Repaired `json:"mended,omitempty"`   // objects that are as they were
+	Unmended []Repaired `json:"unmended,omitempty"` // objects that are not, and why
 }
 
-// Repair puts back what can be made from the rest: the format object, and
-// the indexes. It makes writers forget packs that are gone, so that the next
-// backup of the same data stores them again and thereby heals the points
-// that need them. It may run beside backups. It needs a credential that can
-// delete, and can be repeated.
-func (r *Repository) Repair(ctx context.Context) (RepairReport, error) {
+// Repaired says of one object what was done about it, or why nothing could
+// be.
+type Repaired struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
+}
+
+// Repair puts back what can be made from the rest, or from a replica: the
+// format object, keys, indexes; from a replica packs and manifests, too. What
+// it takes from there has to prove that it is what was here: packs and indexes
+// by their names, everything else by its signature. It replaces an object only
+// under the condition that it is the damaged one, and never deletes what it
+// has nothing for in its place, except what is of no use to anybody.
+//
+// It makes writers forget packs that are gone, and chunks that are damaged, so
+// that the next backup of the same data stores them again and thereby heals
+// the points that need them. Other copies of a damaged chunk are preferred by
+// readers, and when there is one, [Repository.Prune] removes the damaged.
+//
+// It may run beside backups and prunes, can be killed at any moment, and can
+// be repeated. It needs a credential that can replace and delete; what the
+// store refuses, because it is locked for instance, is reported as Unmended.
+func (r *Repository) Repair(ctx context.Context, o RepairOptions) (RepairReport, error) {
 	if err := r.readable(); err != nil {
 		return RepairReport{}, fmt.Errorf("repair: %w", err)
 	}
-	rep, err := r.repair(ctx)
+	current, err := r.current(ctx)
 	if err != nil {
-		return rep, fmt.Errorf("repair: %w", err)
+		return RepairReport{}, fmt.Errorf("repair: %w", err)
 	}
-	return rep, nil
+	p := &repairer{known: current, r: newRepository(current.c, current.keys), o: o, from: firstIn(o.From)}
+	for _, step := range []func(context.Context) error{p.format, p.generations, p.manifests, p.sessions, p.state, p.indexes, p.damagedPacks, p.unmark} {
+		err := step(ctx)
+		for _, all := range [][]Repaired{p.rep.Mended, p.rep.Unmended} {
+			slices.SortFunc(all, func(a, b Repaired) int { return strings.Compare(a.Key, b.Key) })
+		}
+		if err != nil {
+			return p.rep, fmt.Errorf("repair: %w", err)
+		}
+	}
+	return p.rep, nil
 }
 
-func (r *Repository) repair(ctx context.Context) (rep RepairReport, err error) {
-	if r, err = r.current(ctx); err != nil {
-		return rep, err
-	}
-	if rep.Format, err = r.repairFormat(ctx); err != nil {
-		return rep, err
-	}
-	if rep.Keys, err = r.repairKeys(ctx); err != nil {
-		return rep, err
-	}
-	fresh := newRepository(r.c, r.keys)
-	if err := fresh.load(ctx); err != nil {
-		return rep, err
-	}
-	indexed := fresh.index.all()
-	found, err := fresh.unindexed(ctx, func(info provider.Info, err error) {
-		r.c.Logger.Warn("pack is unreadable", "key", info.Key, "error", err)
-	})
-	if err != nil {
-		return rep, err
-	}
-	doomed, err := fresh.condemned(ctx, "")
-	if err != nil && !errors.Is(err, ErrDamaged) {
-		return rep, err
-	}
-	found = slices.DeleteFunc(found, func(p packRecord) bool { return doomed[p.sum] })
-	rep.Indexed = len(found)
-	if err := fresh.vouch(ctx, found); err != nil {
-		return rep, err
-	}
-	remove, rewrite, lost, err := fresh.stale(ctx, indexed)
-	if err != nil {
-		return rep, err
-	}
-	for batch := range slices.Chunk(append(found, rewrite...), packsPerIndex) {
-		if _, err := fresh.writeIndex(ctx, "", batch); err != nil {
-			return rep, err
-		}
-		r.index.add("", batch)
-	}
-	for _, p := range lost {
-		r.index.lose(p.sum)
-		rep.Lost = append(rep.Lost, p.key())
-	}
-	for _, key := range remove { // only now: what was right in them is stored anew
-		if err := r.c.Store.Delete(ctx, key, provider.DeleteOptions{}); err != nil {
-			return rep, err
-		}
-		rep.Removed = append(rep.Removed, key)
-	}
-	return rep, nil
+// A repairer is one run of Repair.
+type repairer struct {
+	known   *Repository // whose writers are to know, too
+	r       *Repository // reads everything anew
+	o       RepairOptions
+	from    provider.BlobStore
+	rep     RepairReport
+	healed  map[[32]byte]bool // marked packs that are right
+	replica map[string]bool   // objects that a dry run would take from there
+	looked  Amount
 }
 
-func (r *Repository) repairFormat(ctx context.Context) (bool, error) {
-	b, _, err := provider.ReadAll(ctx, r.c.Store, formatKey, maxFormat)
-	if err == nil && string(b) == string(r.keys.encoded) {
+// mended and unmended report an object, once: what was said first counts.
+func (p *repairer) mended(key, text string) { p.rep.Mended = said(p.rep.Mended, key, text) }
+
+func (p *repairer) unmended(key, text string) { p.rep.Unmended = said(p.rep.Unmended, key, text) }
+
+func said(all []Repaired, key, text string) []Repaired {
+	if slices.ContainsFunc(all, func(r Repaired) bool { return r.Key == key }) {
+		return all
+	}
+	return append(all, Repaired{key, text})
+}
+
+// refused reports whether a store will not do something, ever or for now.
+func refused(err error) bool {
+	return errors.Is(err, provider.ErrConflict) || errors.Is(err, provider.ErrLocked) || errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported)
+}
+
+// put stores what is right in the place of the version that is not, or where
+// nothing is. It reports whether that is what is read there now.
+func (p *repairer) put(ctx context.Context, key string, b []byte, was provider.Version, text string) (bool, error) {
+	if p.o.DryRun {
+		p.mended(key, text)
+		return true, nil
+	}
+	o := p.r.c.put()
+	var err error
+	if was == "" {
+		_, err = provider.PutOnce(ctx, p.r.c.Store, key, b, o)
+	} else {
+		o.IfMatch = was
+		_, err = p.r.c.Store.Put(ctx, key, provider.Bytes(b), o)
+	}
+	// Also if the reply was lost.
+	got, _, rerr := provider.ReadAll(ctx, p.r.c.Store, key, int64(len(b)))
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case rerr == nil && bytes.Equal(got, b):
+		p.mended(key, text)
+		return true, nil
+	case err == nil && rerr != nil && !isDamage(rerr):
+		return false, rerr
+	case err == nil:
+		p.unmended(key, "what is right was stored, and is not what is read: the store keeps versions, or another process has changed it")
+	case refused(err):
+		p.unmended(key, "the store does not let it be replaced: "+err.Error())
+	default:
+		return false, fmt.Errorf("put %s: %w", key, err)
+	}
+	return false, nil
+}
+
+// take reads an object of the replica. ErrNotFound if there is none that is
+// right.
+func (p *repairer) take(ctx context.Context, key string, limit int64, right func([]byte) error) ([]byte, error) {
+	if p.from == nil {
+		return nil, fmt.Errorf("no replica is given: %w", provider.ErrNotFound)
+	}
+	b, _, err := provider.ReadAll(ctx, p.from, key, limit)
+	if err != nil && !isDamage(err) {
+		return nil, fmt.Errorf("replica: get %s: %w", key, err)
+	}
+	if err == nil {
+		err = right(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("replica: %v: %w", err, provider.ErrNotFound)
+	}
+	return b, nil
+}
+
+// object puts an object right that is not, from the replica, or with bytes
+// that are known. It reports whether it is right now.
+func (p *repairer) object(ctx context.Context, key string, limit int64, right func([]byte) error, known []byte) (ok bool, err error) {
+	info, err := p.r.c.Store.Stat(ctx, key) // before it is read: only what was seen is replaced
+	if err != nil && !isDamage(err) {
+		return false, fmt.Errorf("stat %s: %w", key, err)
+	}
+	b, _, err := provider.ReadAll(ctx, p.r.c.Store, key, limit)
+	if err == nil {
+		err = right(b)
+	}
+	if err == nil {
+		return true, nil
+	}
+	if !isDamage(err) {
+		return false, fmt.Errorf("get %s: %w", key, err)
+	}
+	text := "put back"
+	if known == nil {
+		text = "taken from the replica"
+		var terr error
+		if known, terr = p.take(ctx, key, limit, right); errors.Is(terr, provider.ErrNotFound) {
+			p.unmended(key, err.Error()+"; "+terr.Error())
+			return false, nil
+		} else if terr != nil {
+			return false, terr
+		}
+	}
+	if info.Version == "" && !errors.Is(err, provider.ErrNotFound) {
+		p.unmended(key, "which version is damaged cannot be told, so it is not replaced: "+err.Error())
 		return false, nil
 	}
-	if err != nil && !isDamage(err) {
-		return false, err
-	}
-	if !errors.Is(err, provider.ErrNotFound) {
-		if err := r.c.Store.Delete(ctx, formatKey, provider.DeleteOptions{}); err != nil {
-			return false, err
-		}
-	}
-	_, err = provider.PutOnce(ctx, r.c.Store, formatKey, r.keys.encoded, r.c.put())
-	return err == nil, err
+	return p.put(ctx, key, known, info.Version, text)
 }
 
-// vouch takes packs that were in no index for trusted if a holder has signed a
-// point that needs them. Others count as known from whoever says to have
-// written them, until they are attested.
-func (r *Repository) vouch(ctx context.Context, found []packRecord) error {
-	if len(found) == 0 {
-		return nil
-	}
-	named := map[[32]byte]bool{}
-	for m, err := range r.manifests(ctx) {
+// remove deletes what is of no use to anybody.
+func (p *repairer) remove(ctx context.Context, key string) error {
+	if !p.o.DryRun {
+		err := p.r.c.Store.Delete(ctx, key, provider.DeleteOptions{})
+		if err != nil && refused(err) {
+			p.unmended(key, "the store does not let it be deleted: "+err.Error())
+			return nil
+		}
 		if err != nil {
-			return err
-		}
-		for _, p := range m.packs {
-			if r.keys.trusts(m.by) {
-				named[p.sum] = true
-			}
+			return fmt.Errorf("delete %s: %w", key, err)
 		}
 	}
-	for i, p := range found {
-		if named[p.sum] {
-			found[i].by = r.keys.self
-		}
-	}
+	p.rep.Removed = append(p.rep.Removed, key)
 	return nil
 }
 
-// stale finds the index objects to remove, and what of them is to be written
-// again. indexed was loaded before the packs are listed here, so a pack in
-// it that is not listed is gone.
-func (r *Repository) stale(ctx context.Context, indexed []packInfo) (remove []string, rewrite []packRecord, lost []packInfo, err error) {
-	for key, err := range r.bad {
-		if !errors.Is(err, provider.ErrNotFound) {
-			remove = append(remove, key)
+func (p *repairer) format(ctx context.Context) error {
+	right := func(b []byte) error {
+		if !bytes.Equal(b, p.r.keys.encoded) {
+			return fmt.Errorf("%w: it is not what the repository was made with", ErrDamaged)
 		}
+		return nil
 	}
-	stored := map[string]int64{}
-	for info, err := range r.packs(ctx) {
-		if err != nil {
-			return nil, nil, nil, err
+	n := len(p.rep.Mended)
+	_, err := p.object(ctx, formatKey, maxFormat, right, p.r.keys.encoded)
+	p.rep.Format = len(p.rep.Mended) > n
+	return err
+}
+
+// generations removes what is no keys object and puts the present one back.
+// An earlier one that is lost is not missed, as its root is in the later ones;
+// a replica has it.
+func (p *repairer) generations(ctx context.Context) error {
+	none, lost, err := p.r.wrongKeys(ctx)
+	if err != nil {
+		return err
+	}
+	present := keysKey(p.r.keys.generation)
+	for _, key := range none {
+		if lost && key == present {
+			continue
 		}
-		stored[info.Key] = info.Size
-	}
-	gone := map[[32]byte]bool{}
-	for _, p := range indexed {
-		if size, ok := stored[p.key()]; (!ok || size != p.size) && !p.denied && !gone[p.sum] {
-			lost = append(lost, p)
-			gone[p.sum] = true
-		}
-	}
-	objects := map[string]bool{}
-	for key, listed := range r.index.listing() {
-		for _, n := range listed {
-			if gone[r.index.pack(n).sum] {
-				objects[key] = true
+		if g, ok := generationOf(key); ok && g < p.r.keys.generation && p.from != nil {
+			right := func(b []byte) error {
+				o, err := decodeGeneration(b)
+				if err == nil && (o.Generation != g || !o.follows(p.r.keys.authorities[g-1]) || !bytes.Equal(o.Authority, p.r.keys.authorities[g])) {
+					err = fmt.Errorf("%w: it is no generation of the keys", ErrDamaged)
+				}
+				return err
+			}
+			if _, err := p.take(ctx, key, maxFormat, right); err == nil {
+				if _, err := p.object(ctx, key, maxFormat, right, nil); err != nil {
+					return err
+				}
+				p.rep.Keys = append(p.rep.Keys, key)
+				continue
 			}
 		}
+		removed := len(p.rep.Removed)
+		if err := p.remove(ctx, key); err != nil {
+			return err
+		}
+		if len(p.rep.Removed) > removed {
+			p.rep.Removed = p.rep.Removed[:removed]
+			p.rep.Keys = append(p.rep.Keys, key)
+		}
 	}
-	for key := range objects {
-		packs, err := r.readIndex(ctx, key)
+	if !lost {
+		return nil
+	}
+	right := func(b []byte) error {
+		if !bytes.Equal(b, p.r.keys.keysEncoded()) {
+			return fmt.Errorf("%w: it is not what it was made as", ErrDamaged)
+		}
+		return nil
+	}
+	ok, err := p.object(ctx, present, maxFormat, right, p.r.keys.keysEncoded())
+	if ok {
+		p.rep.Keys = append(p.rep.Keys, present)
+		slices.Sort(p.rep.Keys)
+	}
+	return err
+}
+
+// manifests takes those that cannot be read from the replica. While there is
+// one, no prune deletes anything, so what it needs is still there. One that is
+// missing may have been forgotten: copying brings it back, not this.
+func (p *repairer) manifests(ctx context.Context) error {
+	for m, err := range p.r.manifests(ctx) {
 		if err != nil {
-			return nil, nil, nil, err
+			return err
 		}
-		remove = append(remove, key)
-		for _, p := range packs {
-			if stored[packKey(p.kind, p.sum)] == p.size {
-				rewrite = append(rewrite, p)
-			}
+		if m.point.Damaged == "" {
+			continue
+		}
+		id := m.point.ID
+		right := func(b []byte) error {
+			_, err := p.r.keys.decodeManifest(id, b, p.r.secret)
+			return err
+		}
+		if _, err := p.object(ctx, pointKey(id), maxManifest, right, nil); err != nil {
+			return err
 		}
 	}
-	slices.Sort(remove)
-	return remove, rewrite, lost, nil
+	return nil
 }

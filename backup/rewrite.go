@@ -182,6 +182,9 @@ func (p *pruner) replaceIndexes(ctx context.Context, keys []string, gone map[[32
 			}
 			if !gone[rec.sum] && !seen[c] {
 				seen[c] = true
+				if p.r.keys.trusts(rec.by) {
+					rec.bad = p.r.index.badIn(rec.sum) // also what another index says
+				}
 				batch = append(batch, rec)
 				entries += len(rec.entries)
 			}

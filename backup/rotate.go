@@ -293,32 +293,6 @@ func (r *Repository) wrongKeys(ctx context.Context) (none []string, lost bool, e
 	return none, lost, nil
 }
 
-// repairKeys removes what is no keys object and puts the present one back. An
-// earlier one that is lost is not missed: its root is in the later ones.
-func (r *Repository) repairKeys(ctx context.Context) (keys []string, err error) {
-	none, lost, err := r.wrongKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range none {
-		if err := r.c.Store.Delete(ctx, key, provider.DeleteOptions{}); err != nil {
-			return keys, err
-		}
-		keys = append(keys, key)
-	}
-	if !lost {
-		return keys, nil
-	}
-	key := keysKey(r.keys.generation)
-	if _, err := provider.PutOnce(ctx, r.c.Store, key, r.keys.keysEncoded(), r.c.put()); err != nil {
-		return keys, fmt.Errorf("put %s: %w", key, err)
-	}
-	if !slices.Contains(keys, key) {
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
 // successor reads a generation after the present one, by what leads to it.
 func (r *Repository) successor(ctx context.Context, generation int) (b []byte, err error) {
 	authority := r.keys.authorities[r.keys.generation]

@@ -354,7 +354,7 @@ func TestLostKeys(t *testing.T) {
 		if err != nil || len(rep.Problems) == 0 || !slices.ContainsFunc(rep.Problems, func(p backup.Problem) bool { return p.Key == key3 && p.Repairable }) {
 			t.Errorf("%s: check: %+v, %v", name, rep, err)
 		}
-		if rep, err := r.Repair(t.Context()); err != nil || !slices.Equal(rep.Keys, []string{key3}) {
+		if rep, err := r.Repair(t.Context(), backup.RepairOptions{}); err != nil || !slices.Equal(rep.Keys, []string{key3}) {
 			t.Errorf("%s: repair: %+v, %v", name, rep, err)
 		}
 		if b, _, err := provider.ReadAll(t.Context(), store, key3, 1<<20); err != nil || !bytes.Equal(b, was) {
@@ -413,7 +413,7 @@ func TestForgedKeys(t *testing.T) {
 	if rep, err := r.Check(t.Context(), backup.CheckOptions{}); err != nil || len(rep.Problems) != 5 {
 		t.Errorf("check: %+v, %v", rep, err)
 	}
-	if rep, err := r.Repair(t.Context()); err != nil || len(rep.Keys) != 5 {
+	if rep, err := r.Repair(t.Context(), backup.RepairOptions{}); err != nil || len(rep.Keys) != 5 {
 		t.Errorf("repair: %+v, %v", rep, err)
 	}
 	if err := r.Rotate(t.Context(), kmsRecipients(s.kms, "key/1", "key/2")...); err != nil {
@@ -598,7 +598,7 @@ func TestRepairDuringRotation(t *testing.T) {
 		}
 		return providertest.Fault{}
 	})
-	if rep, err := r.Repair(t.Context()); err != nil || len(rep.Keys) > 0 || lists < 2 {
+	if rep, err := r.Repair(t.Context(), backup.RepairOptions{}); err != nil || len(rep.Keys) > 0 || lists < 2 {
 		t.Errorf("repair: %+v, %v, after %d lists", rep, err, lists)
 	}
 	if g, _ := recipients(t, s.open(t, "key/2")); g != 3 {

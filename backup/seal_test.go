@@ -81,7 +81,7 @@ func TestSealedRepositoryReadsNothing(t *testing.T) {
 		"Check with data": func() error { _, err := sealed.Check(ctx, backup.CheckOptions{ReadData: true}); return err },
 		"Prune":           func() error { _, err := sealed.Prune(ctx, backup.PruneOptions{}); return err },
 		"Prune, dry":      func() error { _, err := sealed.Prune(ctx, backup.PruneOptions{DryRun: true}); return err },
-		"Repair":          func() error { _, err := sealed.Repair(ctx); return err },
+		"Repair":          func() error { _, err := sealed.Repair(ctx, backup.RepairOptions{}); return err },
 		"Forget":          func() error { return sealed.Forget(ctx, old.ID) },
 		"Seal":            func() error { _, err := sealed.Seal(ctx, "more"); return err },
 		"Export": func() error {

@@ -21,13 +21,14 @@ type census struct {
 	total []int64 // bytes of chunks in a pack
 	live  []int64 // of chunks that some point needs
 	kept  []int64 // of those, what is kept there
+	stuck []bool  // packs with something that is needed and has no good copy anywhere
 }
 
 // census looks at every chunk of the index.
 func (p *pruner) census(doomed map[[32]byte]bool) *census {
 	packs := p.r.index.all()
 	c := &census{packs: packs, there: make([]bool, len(packs)), good: make([]bool, len(packs)),
-		total: make([]int64, len(packs)), live: make([]int64, len(packs)), kept: make([]int64, len(packs))}
+		total: make([]int64, len(packs)), live: make([]int64, len(packs)), kept: make([]int64, len(packs)), stuck: make([]bool, len(packs))}
 	for n, i := range packs {
 		c.there[n] = !doomed[i.sum] && p.stored(i) && !i.denied
 		c.good[n] = c.there[n] && i.trusted
@@ -48,6 +49,7 @@ func (p *pruner) census(doomed map[[32]byte]bool) *census {
 		}
 		for _, e := range places { // which of them is what it is said to be is not known
 			c.kept[e.pack] += int64(e.stored)
+			c.stuck[e.pack] = true
 		}
 	})
 	return c
@@ -71,11 +73,17 @@ func (p *pruner) eachLive(segments [][]indexEntry, visit func(places []indexEntr
 // copies gather and what is left behind becomes garbage as a whole.
 func (c *census) best(places []indexEntry) (best indexEntry, ok bool) {
 	for _, e := range places {
-		if c.good[e.pack] && (!ok || c.better(e.pack, best.pack)) {
+		if c.goodAt(e) && (!ok || c.better(e.pack, best.pack)) {
 			best, ok = e, true
 		}
 	}
 	return best, ok
+}
+
+// goodAt reports whether a place may be relied on: a pack that is good, and
+// where this chunk was not found damaged.
+func (c *census) goodAt(e indexEntry) bool {
+	return c.good[e.pack] && !c.packs[e.pack].bad[e.id]
 }
 
 func (c *census) better(a, b uint32) bool {
@@ -116,7 +124,10 @@ func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error)
 			}
 		}
 		garbage := float64(c.total[n]-c.kept[n]) >= p.o.MinGarbage*float64(c.total[n])
-		if c.kept[n] > 0 && !garbage {
+		if i.trusted && c.stuck[n] { // it may be read again some day, and a replica may put it right
+			continue
+		}
+		if c.kept[n] > 0 && !garbage && len(i.bad) == 0 {
 			continue
 		}
 		if locked, err := p.locked(ctx, i); err != nil || locked {
@@ -442,7 +453,7 @@ func (p *pruner) judge(ctx context.Context, plan []packSum, doomed map[[32]byte]
 		var ours []indexEntry // copies in packs that only this plan can remove
 		for _, e := range places {
 			switch {
-			case !c.good[e.pack]:
+			case !c.goodAt(e):
 			case !inPlan[e.pack] || spare[c.packs[e.pack].sum]:
 				return // safe elsewhere
 			default:
