@@ -122,6 +122,18 @@ func (a *attester) pack(ctx context.Context, p packSum) error {
 		return err
 	}
 	rec.by = a.r.keys.self
+	if _, ok := provider.As[provider.Locker](a.r.c.Store); ok {
+		// By what the store says: the word of its writer does not count.
+		info, err := presentIn(ctx, a.r.c.Store, key)
+		switch {
+		case err == nil:
+			rec.locked = lockEnd(info.Retain)
+		case errors.Is(err, provider.ErrNotFound):
+			return nil
+		case !errors.Is(err, errShadowed) && !isDamage(err):
+			return fmt.Errorf("stat %s: %w", key, err)
+		}
+	}
 	a.good = append(a.good, rec)
 	return nil
 }

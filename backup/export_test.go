@@ -95,3 +95,18 @@ func Tombstone(ctx context.Context, r *Repository) (PointID, error) {
 	_, err = r.giveUp(ctx, id, givenUp)
 	return id, err
 }
+
+// LockClaims says for each pack until when the indexes that are believed say
+// it is locked, in seconds since 1970.
+func LockClaims(ctx context.Context, r *Repository) map[string]int64 {
+	out := map[string]int64{}
+	if err := r.load(ctx); err != nil {
+		panic(err)
+	}
+	for _, p := range r.index.all() {
+		if p.trusted {
+			out[p.key()] = p.locked
+		}
+	}
+	return out
+}

@@ -153,3 +153,20 @@ func overwritten(ctx context.Context, store provider.BlobStore, key string) bool
 	_, others, err := s.first(ctx, key)
 	return err == nil && others
 }
+
+// errShadowed: a lock cannot name a version, and the present one is not the
+// repository's.
+var errShadowed = errors.New("something was put on top of it; a lock would be put on that")
+
+// presentIn describes an object with its retention, which a listing may lack.
+// The key must have been listed not long ago.
+func presentIn(ctx context.Context, store provider.BlobStore, key string) (provider.Info, error) {
+	s, ok := provider.As[*firstWins](store)
+	switch {
+	case !ok || s.plain.Load():
+		return store.Stat(ctx, key)
+	case s.pin(key) != "":
+		return provider.Info{}, errShadowed
+	}
+	return s.BlobStore.Stat(ctx, key)
+}

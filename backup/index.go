@@ -299,7 +299,12 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 				i.object = object
 			}
 			if trusted {
-				i.locked = max(i.locked, p.locked)
+				if p.locked > i.locked {
+					i.locked = p.locked
+					if object != "" {
+						i.object = object // which is locked as long itself
+					}
+				}
 				i.mark(p)
 			}
 			return n, false
@@ -318,6 +323,8 @@ func (x *index) addPack(object string, p packRecord) (n uint32, isNew bool) {
 			i.trusted, i.by, i.locked = true, x.author(p.by), p.locked
 			i.mark(p)
 			x.deny(first, same)
+		} else {
+			i.locked = max(i.locked, p.locked) // which nobody relies on
 		}
 		return same, false
 	}

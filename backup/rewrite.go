@@ -179,6 +179,8 @@ func (p *pruner) replaceIndexes(ctx context.Context, keys []string, gone map[[32
 					continue
 				}
 				c.by, c.said = rec.by, p.r.index.hash(rec) // nobody knows who is right
+			} else {
+				rec.locked = p.r.index.pack(n).locked // the latest end of all that tell one
 			}
 			if !gone[rec.sum] && !seen[c] {
 				seen[c] = true

@@ -204,7 +204,10 @@ func (p *pruner) locked(ctx context.Context, i packInfo) (bool, error) {
 	if _, ok := provider.As[provider.Locker](p.r.c.Store); !ok || p.o.DryRun {
 		return false, nil
 	}
-	info, err := p.r.c.Store.Stat(ctx, i.key())
+	info, err := presentIn(ctx, p.r.c.Store, i.key())
+	if errors.Is(err, errShadowed) {
+		info, err = p.r.c.Store.Stat(ctx, i.key())
+	}
 	if errors.Is(err, provider.ErrNotFound) {
 		return true, nil // another prune was faster
 	}
