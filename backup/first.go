@@ -14,9 +14,10 @@ import (
 )
 
 // firstWins shows of a bucket with versions what was written first under
-// each key. Nothing in a repository is ever overwritten, so what was put on
-// top of it, by somebody with a writer's credential, is not the repository's.
-// What was deleted is gone, as the credential of a writer cannot delete.
+// each key. Nothing in a repository is ever overwritten but tombstones, so
+// what was put on top of anything else, by somebody with a writer's
+// credential, is not the repository's. What was deleted is gone, as the
+// credential of a writer cannot delete.
 //
 // Of objects that are named by their hash the present version is read, and
 // others are looked for only when it is not what it should be; see pin.
@@ -44,8 +45,8 @@ func firstIn(s provider.BlobStore) provider.BlobStore {
 // Unwrap leads to the powers of the store.
 func (s *firstWins) Unwrap() provider.BlobStore { return s.BlobStore }
 
-// first returns the oldest version of a key since it was last deleted, and
-// whether there are others.
+// first returns the version of a key that counts, and whether there are
+// others.
 func (s *firstWins) first(ctx context.Context, key string) (first provider.Info, others bool, err error) {
 	for info, err := range s.List(ctx, key, provider.ListOptions{}) {
 		if err != nil {
@@ -73,6 +74,7 @@ func (s *firstWins) List(ctx context.Context, prefix string, o provider.ListOpti
 	return func(yield func(provider.Info, error) bool) {
 		var first provider.VersionInfo // of the key being listed
 		versions := 0
+		settled := false // first is no tombstone
 		flush := func() bool {
 			if versions == 0 {
 				return true
@@ -100,19 +102,57 @@ func (s *firstWins) List(ctx context.Context, prefix string, o provider.ListOpti
 				if !flush() {
 					return
 				}
-				first, versions = v, 0
+				first, versions, settled = v, 0, false
 			}
 			switch {
 			case v.Deleted:
-				versions = 0
+				versions, settled = 0, false
 			case versions == 0:
 				first, versions = v, 1
 			default:
+				// A tombstone in the way of a copy was replaced by what the copy has brought.
+				if !settled && strings.HasPrefix(v.Key, pointPrefix) {
+					dead, err := s.saysTombstone(ctx, first.Info)
+					if err != nil {
+						yield(provider.Info{}, err)
+						return
+					}
+					if settled = !dead; dead {
+						first = v
+					}
+				}
 				versions++
 			}
 		}
 		flush()
 	}
+}
+
+// saysTombstone reports whether a version of a manifest says that it is a
+// tombstone, truly or not: who does not trust it then looks at the next.
+func (s *firstWins) saysTombstone(ctx context.Context, v provider.Info) (bool, error) {
+	rc, _, err := s.BlobStore.Get(ctx, v.Key, provider.GetOptions{Version: v.Version, Unverified: true})
+	if errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrCorrupt) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get %s: %w", v.Key, err)
+	}
+	defer rc.Close()
+	b := make([]byte, 12, 16<<10)
+	if _, err := io.ReadFull(rc, b); err != nil {
+		return false, ctx.Err()
+	}
+	n, err := headerLen(b)
+	if err != nil || int64(n) > v.Size {
+		return false, nil
+	}
+	b = append(b, make([]byte, n-len(b))...)
+	if _, err := io.ReadFull(rc, b[12:]); err != nil {
+		return false, ctx.Err()
+	}
+	_, _, _, err = decodeHeader(b, kindTombstone)
+	return err == nil, nil
 }
 
 // hashed reports whether what is under a key can be told from anything else.

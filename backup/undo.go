@@ -78,6 +78,8 @@ func (r *Repository) Undo(ctx context.Context, id PointID, t Undoer, o RestoreOp
 	switch {
 	case p.Safety == nil:
 		return fmt.Errorf("undo %s: it is no safety point; those are made by a restore with RestoreOptions.Safety", id)
+	case !v.r.keys.trusts(v.m.by):
+		return fmt.Errorf("undo %s: it is signed by %q, who cannot read and so has made no safety point: %w", id, v.m.by.name, ErrDamaged)
 	case p.Kind != t.Kind():
 		return fmt.Errorf("undo %s: it is of kind %q, the target restores %q", id, p.Kind, t.Kind())
 	case o.Safety != nil:
