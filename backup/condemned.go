@@ -273,7 +273,7 @@ func (r *Repository) giveUp(ctx context.Context, id PointID, epitaph string) (bo
 // storeTime asks for the time by the store's clock, by writing something.
 func (r *Repository) storeTime(ctx context.Context) (time.Time, error) {
 	for {
-		key := condemnedPrefix + string(newPointID(time.Now())) + timeSuffix
+		key := condemnedPrefix + string(newPointID(r.c.now())) + timeSuffix
 		if _, err := r.putSealed(ctx, kindTime, key, []byte("{}")); err != nil {
 			return time.Time{}, err
 		}

@@ -49,6 +49,16 @@ type Config struct {
 	// CacheSize is about how many bytes each repository may keep in Cache;
 	// default 4 GiB. What was not used for longest goes first.
 	CacheSize int64
+
+	clock func() time.Time // of the process; nil: time.Now
+}
+
+// now is the time by the clock of the process.
+func (c Config) now() time.Time {
+	if c.clock != nil {
+		return c.clock()
+	}
+	return time.Now()
 }
 
 var writerPattern = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)

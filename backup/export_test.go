@@ -46,6 +46,17 @@ func Fresh(r *Repository, c Config) *Repository {
 	return newRepository(c, r.keys)
 }
 
+// Simulated returns a repository of a process of its own, with small packs
+// and a clock of its own, that has read nothing yet.
+func Simulated(r *Repository, c Config, clock func() time.Time) *Repository {
+	c, err := c.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	c.PackSize, c.clock = 16<<10, clock
+	return newRepository(c, r.keys)
+}
+
 // ReadsWithOldKeys reports whether any of the keys that r was opened with,
 // whatever generation they are of, opens the content of a point's manifest.
 func ReadsWithOldKeys(ctx context.Context, r *Repository, id PointID) (bool, error) {

@@ -43,7 +43,7 @@ func (r *Repository) Hold(ctx context.Context, at provider.BlobStore, manifests 
 	}
 	c := r.c
 	c.Store = at
-	h := &Hold{r: newRepository(c, r.keys), id: newPointID(time.Now()), renewed: time.Now(),
+	h := &Hold{r: newRepository(c, r.keys), id: newPointID(c.now()), renewed: c.now(),
 		leaving: map[string]bool{}, replaces: map[string]provider.Version{}, waiting: map[string]bool{}}
 	if err := h.begin(ctx, manifests); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
@@ -145,9 +145,10 @@ func (h *Hold) Replaces(manifest string) provider.Version { return h.replaces[ma
 // Renew shows from time to time that the copy is alive. Call it often.
 func (h *Hold) Renew(ctx context.Context) error {
 	h.mu.Lock()
-	due := time.Since(h.renewed) >= renewal
+	now := h.r.c.now()
+	due := now.Sub(h.renewed).Abs() >= renewal
 	if due {
-		h.renewed = time.Now()
+		h.renewed = now
 		h.count++
 	}
 	n := h.count

@@ -178,7 +178,7 @@ func (r *Repository) Backup(ctx context.Context, name string, t Target, o Backup
 }
 
 func (r *Repository) backup(ctx context.Context, name string, t Target, o BackupOptions) (_ Point, err error) {
-	now := time.Now()
+	now := r.c.now()
 	if !o.Time.IsZero() {
 		now = o.Time
 	}

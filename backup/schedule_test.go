@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
@@ -28,6 +30,13 @@ type schedule struct {
 	calm  bool             // nothing fails any more
 	hold  int              // one in so many critical requests is held back for long
 
+	critical func(*request) bool // much depends on what happens just before
+	jump     time.Duration       // of the store's clock
+	modified map[string]time.Time
+	limbo    []func() // requests of those who were killed, which may still arrive
+	landed   int      // of those
+	trace    []event
+
 	mu     sync.Mutex
 	parked []*request
 	n      int
@@ -45,7 +54,75 @@ type request struct {
 }
 
 // A fate is what becomes of a request.
-type fate struct{ before, after error }
+type fate struct {
+	before, after error
+	late          bool // whoever sent it is dead, and it may still arrive
+}
+
+// An event is a request that was admitted, for those who want to know how
+// something came about.
+type event struct {
+	at      time.Time
+	by      int
+	op, key string
+	fate    string
+}
+
+func (s *schedule) note(r *request, fate string) {
+	s.trace = append(s.trace, event{time.Now(), r.by.id, r.op, r.key, fate})
+}
+
+// story tells the last of what happened.
+func (s *schedule) story() string {
+	var b strings.Builder
+	for _, e := range s.trace[max(0, len(s.trace)-400):] {
+		fmt.Fprintf(&b, "%s client %d: %s %s %s\n", e.at.Format(time.DateTime), e.by, e.op, e.key, e.fate)
+	}
+	return b.String()
+}
+
+// sum is different for different stories.
+func (s *schedule) sum() [32]byte {
+	h := sha256.New()
+	for _, e := range s.trace {
+		fmt.Fprintln(h, e)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// dated makes the time of an object that by the clock of the store.
+func (s *schedule) dated(info provider.Info) provider.Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.modified[info.Key]; ok {
+		info.Modified = at
+	}
+	return info
+}
+
+// put is dated, and looked at.
+func (c *client) put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
+	info, err := c.s.store.Put(ctx, key, body, o)
+	if err != nil {
+		return info, err
+	}
+	c.s.mu.Lock()
+	c.s.modified[key] = info.Modified.Add(c.s.jump)
+	c.s.mu.Unlock()
+	c.changed("put", key)
+	return c.s.dated(info), nil
+}
+
+func (c *client) delete(ctx context.Context, key string, o provider.DeleteOptions) error {
+	err := c.s.store.Delete(ctx, key, o)
+	if err == nil {
+		c.changed("delete", key)
+	}
+	return err
+}
+
+// now is the time by the clock of the process.
+func (c *client) now() time.Time { return time.Now().Add(c.skew) }
 
 // A client is one incarnation of a process: a store of its own.
 type client struct {
@@ -54,6 +131,7 @@ type client struct {
 	dead    bool // killed
 	sleeps  int  // so many steps more
 	faulted bool // something failed that it did not cause
+	skew    time.Duration
 }
 
 // park waits for the fate of a request.
@@ -101,17 +179,23 @@ func (c *client) Get(ctx context.Context, key string, o provider.GetOptions) (io
 	}
 	defer rc.Close()
 	b, err := io.ReadAll(rc)
-	return io.NopCloser(bytes.NewReader(b)), info, err
+	return io.NopCloser(bytes.NewReader(b)), c.s.dated(info), err
 }
 
 func (c *client) Put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
 	f := c.park(ctx, "put", key)
+	ctx = context.WithoutCancel(ctx)
+	if f.late {
+		b := make([]byte, body.Size())
+		if _, err := body.ReadAt(b, 0); err == nil || errors.Is(err, io.EOF) {
+			c.s.limbo = append(c.s.limbo, func() { _, _ = c.put(ctx, key, provider.Bytes(b), o) })
+		}
+	}
 	if f.before != nil {
 		return provider.Info{}, f.before
 	}
-	info, err := c.s.store.Put(context.WithoutCancel(ctx), key, body, o)
+	info, err := c.put(ctx, key, body, o)
 	if err == nil {
-		c.changed("put", key)
 		err = f.after
 	}
 	return info, err
@@ -122,17 +206,21 @@ func (c *client) Stat(ctx context.Context, key string) (provider.Info, error) {
 	if err := errors.Join(f.before, f.after); err != nil {
 		return provider.Info{}, err
 	}
-	return c.s.store.Stat(ctx, key)
+	info, err := c.s.store.Stat(ctx, key)
+	return c.s.dated(info), err
 }
 
 func (c *client) Delete(ctx context.Context, key string, o provider.DeleteOptions) error {
 	f := c.park(ctx, "delete", key)
+	ctx = context.WithoutCancel(ctx)
+	if f.late {
+		c.s.limbo = append(c.s.limbo, func() { _ = c.delete(ctx, key, o) })
+	}
 	if f.before != nil {
 		return f.before
 	}
-	err := c.s.store.Delete(context.WithoutCancel(ctx), key, o)
+	err := c.delete(ctx, key, o)
 	if err == nil {
-		c.changed("delete", key)
 		err = f.after
 	}
 	return err
@@ -150,7 +238,7 @@ func (c *client) List(ctx context.Context, prefix string, o provider.ListOptions
 			}
 			page := c.s.page(prefix, o.StartAfter)
 			for _, info := range page {
-				if !yield(info, nil) {
+				if !yield(c.s.dated(info), nil) {
 					return
 				}
 				o.StartAfter = info.Key
@@ -214,7 +302,7 @@ func (s *schedule) step() bool {
 		s.mu.Lock()
 	}
 	r := ready[s.rnd.IntN(len(ready))]
-	if r.critical() && !r.late && !s.calm && s.rnd.IntN(s.hold) == 0 {
+	if s.critical(r) && !r.late && !s.calm && s.rnd.IntN(s.hold) == 0 {
 		r.late, r.by.sleeps = true, 20+s.rnd.IntN(300)
 		s.mu.Unlock()
 		return true
@@ -223,40 +311,60 @@ func (s *schedule) step() bool {
 	s.mu.Unlock()
 
 	time.Sleep(time.Duration(s.rnd.IntN(60)) * time.Second)
-	r.fate <- s.decide(r.by)
+	s.land()
+	f, what := s.decide(r.by)
+	s.note(r, what)
+	r.fate <- f
 	synctest.Wait()
 	s.bury(r.by)
 	return true
 }
 
 // critical reports whether much depends on what happens just before.
-func (r *request) critical() bool {
+func critical(r *request) bool {
 	key := strings.TrimPrefix(r.key, "replica/")
-	return r.op == "put" && (strings.HasPrefix(key, "sessions/") || strings.HasPrefix(key, "points/"))
+	return r.op == "put" && (strings.HasPrefix(key, "sessions/") || strings.HasPrefix(key, "points/") || strings.HasPrefix(key, "condemned/"))
 }
 
 // decide chooses the fate of a request.
-func (s *schedule) decide(c *client) (f fate) {
+func (s *schedule) decide(c *client) (f fate, what string) {
 	if s.calm {
-		return f
+		return f, ""
 	}
 	switch n := s.rnd.IntN(200); {
+	case n < 1:
+		f.before, c.dead, what = providertest.ErrCrashed, true, "killed before"
 	case n < 2:
-		f.before, c.dead = providertest.ErrCrashed, true
+		f.before, f.late, c.dead, what = providertest.ErrCrashed, true, true, "killed, and it is still on its way"
 	case n < 4:
-		f.after, c.dead = providertest.ErrCrashed, true
+		f.after, c.dead, what = providertest.ErrCrashed, true, "killed after"
 	case n < 6:
-		f.before = providertest.ErrInjected
+		f.before, what = providertest.ErrInjected, "failed"
 	case n < 9:
-		f.after = providertest.ErrInjected
+		f.after, what = providertest.ErrInjected, "reply lost"
 	case n < 13:
-		c.sleeps = 50 + s.rnd.IntN(400)
+		c.sleeps, what = 50+s.rnd.IntN(400), "falls asleep"
 		if s.rnd.IntN(2) == 0 {
 			time.Sleep(8 * 24 * time.Hour)
 		}
+	case n < 14:
+		c.skew, what = time.Duration(s.rnd.IntN(60*24)-30*24)*time.Hour, "its clock jumps"
+	case n < 15:
+		s.jump, what = time.Duration(s.rnd.IntN(20*24)-10*24)*time.Hour, "the clock of the store jumps"
 	}
 	c.faulted = c.faulted || f != fate{}
-	return f
+	return f, what
+}
+
+// land lets requests arrive that those who were killed had on their way.
+func (s *schedule) land() {
+	if n := len(s.limbo); n > 0 && (s.calm || s.rnd.IntN(50) == 0) {
+		i := s.rnd.IntN(n)
+		land := s.limbo[i]
+		s.limbo = slices.Delete(s.limbo, i, i+1)
+		s.landed++
+		land()
+	}
 }
 
 // bury fails the requests of a client that was killed.

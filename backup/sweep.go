@@ -161,7 +161,7 @@ func (p *pruner) condemn(ctx context.Context) (g generation, ok bool, err error)
 	if len(plan) == 0 {
 		return g, false, nil
 	}
-	g = generation{id: newPointID(time.Now()), planned: true}
+	g = generation{id: newPointID(p.r.c.now()), planned: true}
 	slices.SortFunc(plan, func(a, b packSum) int { return slices.Compare(a.sum[:], b.sum[:]) })
 	_, err = p.r.putSealed(ctx, kindPlan, g.plan(), encodePackSums(plan))
 	return g, true, err
@@ -218,7 +218,7 @@ func (p *pruner) locked(ctx context.Context, i packInfo) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("stat %s: %w", i.key(), err)
 	}
-	if !info.Retain.Until.After(time.Now()) {
+	if !info.Retain.Until.After(p.r.c.now()) {
 		return false, nil
 	}
 	p.report.Locked = append(p.report.Locked, LockedPack{i.key(), i.size, info.Retain.Until})
@@ -273,7 +273,7 @@ func (p *pruner) close(ctx context.Context, g generation) error {
 // deleting records that packs of a generation are going to be deleted by this
 // process. It reports false if they must not be any more.
 func (p *pruner) deleting(ctx context.Context, g generation) (over func() error, ok bool, err error) {
-	id := newPointID(time.Now())
+	id := newPointID(p.r.c.now())
 	key := g.plan() + deletingSuffix + string(id[len(id)-16:])
 	over = func() error { return p.r.remove(context.WithoutCancel(ctx), key) }
 	if err := p.r.mark(ctx, kindDeleting, key); err != nil {
