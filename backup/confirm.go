@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -13,9 +14,9 @@ import (
 // add what its listings do not show, and prunes move chunks elsewhere.
 func (c *checker) confirm(ctx context.Context) error {
 	verdicts := map[PointID]bool{}
-	for key, missing := range c.missing {
+	for _, key := range slices.Sorted(maps.Keys(c.missing)) {
 		p := c.problems[key]
-		if p == nil || !missing {
+		if p == nil || !c.missing[key] {
 			continue
 		}
 		var still []PointID

@@ -33,6 +33,7 @@ type schedule struct {
 	critical func(*request) bool // much depends on what happens just before
 	jump     time.Duration       // of the store's clock
 	modified map[string]time.Time
+	peace    int      // faults are one in so many requests, or a few
 	limbo    []func() // requests of those who were killed, which may still arrive
 	landed   int      // of those
 	trace    []event
@@ -331,7 +332,7 @@ func (s *schedule) decide(c *client) (f fate, what string) {
 	if s.calm {
 		return f, ""
 	}
-	switch n := s.rnd.IntN(200); {
+	switch n := s.rnd.IntN(s.peace); {
 	case n < 1:
 		f.before, c.dead, what = providertest.ErrCrashed, true, "killed before"
 	case n < 2:
