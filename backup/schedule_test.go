@@ -69,6 +69,10 @@ type event struct {
 	fate    string
 }
 
+func (e event) String() string {
+	return fmt.Sprintf("%s client %d: %s %s %s\n", e.at.Format(time.StampMilli), e.by, e.op, e.key, e.fate)
+}
+
 func (s *schedule) note(r *request, fate string) {
 	s.trace = append(s.trace, event{time.Now(), r.by.id, r.op, r.key, fate})
 }
@@ -77,7 +81,7 @@ func (s *schedule) note(r *request, fate string) {
 func (s *schedule) story() string {
 	var b strings.Builder
 	for _, e := range s.trace[max(0, len(s.trace)-400):] {
-		fmt.Fprintf(&b, "%s client %d: %s %s %s\n", e.at.Format(time.DateTime), e.by, e.op, e.key, e.fate)
+		b.WriteString(e.String())
 	}
 	return b.String()
 }
@@ -86,7 +90,7 @@ func (s *schedule) story() string {
 func (s *schedule) sum() [32]byte {
 	h := sha256.New()
 	for _, e := range s.trace {
-		fmt.Fprintln(h, e)
+		io.WriteString(h, e.String())
 	}
 	return [32]byte(h.Sum(nil))
 }

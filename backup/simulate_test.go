@@ -351,6 +351,7 @@ func simulate(t *testing.T, seed uint64, b bug) *world {
 	// is: what a seed decides is all there is.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	runtime.GC() // also one that was under way
 	var w *world
 	root, origin := simRoot()
 	synctest.Test(t, func(t *testing.T) {
@@ -515,8 +516,14 @@ func TestSimulateReplays(t *testing.T) {
 		t.Skip("the race detector shuffles what runs next")
 	}
 	for seed := range uint64(50) {
-		if a, b := simulate(t, seed, bug{}).s.sum(), simulate(t, seed, bug{}).s.sum(); a != b {
-			t.Errorf("seed %d: the requests of two runs differ", seed)
+		a, b := simulate(t, seed, bug{}).s, simulate(t, seed, bug{}).s
+		if a.sum() == b.sum() {
+			continue
 		}
+		n := 0
+		for n < min(len(a.trace), len(b.trace))-1 && a.trace[n].String() == b.trace[n].String() {
+			n++
+		}
+		t.Errorf("seed %d: two runs differ at request %d:\n%s%s", seed, n, a.trace[n], b.trace[n])
 	}
 }
