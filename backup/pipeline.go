@@ -31,13 +31,14 @@ type pipeline struct {
 	uploads      sync.WaitGroup
 	data, meta   packer
 
-	mu        sync.Mutex
-	claims    map[chunkID]bool // stored by this session, not yet in the index
-	used      map[uint32]bool  // packs of the index that this point needs
-	packs     []packSum        // packs of this session
-	unindexed []packRecord
-	err       error
-	failed    chan struct{} // closed when err is set
+	mu              sync.Mutex
+	claims          map[chunkID]bool // stored by this session, not yet in the index
+	used            map[uint32]bool  // packs of the index that this point needs
+	packs           []packSum        // packs of this session
+	unindexed       []packRecord
+	unindexedChunks int
+	err             error
+	failed          chan struct{} // closed when err is set
 
 	indexing sync.Mutex
 
@@ -79,7 +80,8 @@ const (
 	largeBuffer = maxData + 1
 	metaTarget  = 2 << 20 // metadata packs are small, so that listing fetches little
 
-	packsPerIndex = 32 // an interrupted backup loses at most so many packs of progress
+	packsPerIndex  = 32       // an interrupted backup loses at most so many packs of progress
+	chunksPerIndex = 64 << 10 // and with small files it keeps no more of them in memory for the next index
 )
 
 func newPipeline(ctx context.Context, r *Repository, session PointID, ok reusable) (*pipeline, error) {
@@ -280,7 +282,8 @@ func (p *pipeline) upload(ctx context.Context, k *packer) {
 		p.mu.Lock()
 		p.packs = append(p.packs, packSum{rec.sum, rec.kind, rec.size})
 		p.unindexed = append(p.unindexed, rec)
-		due := len(p.unindexed) >= packsPerIndex
+		p.unindexedChunks += len(rec.entries)
+		due := len(p.unindexed) >= packsPerIndex || p.unindexedChunks >= chunksPerIndex
 		p.mu.Unlock()
 		if due {
 			if err := p.writeIndex(ctx); err != nil {
@@ -296,7 +299,7 @@ func (p *pipeline) writeIndex(ctx context.Context) error {
 	defer p.indexing.Unlock()
 	p.mu.Lock()
 	recs := p.unindexed
-	p.unindexed = nil
+	p.unindexed, p.unindexedChunks = nil, 0
 	p.mu.Unlock()
 	if len(recs) == 0 {
 		return nil
