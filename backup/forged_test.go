@@ -43,7 +43,8 @@ func TestForgedTrees(t *testing.T) {
 	items := func(write metaWriter, its ...Item) node {
 		p := pageBuilder{}
 		for _, it := range its {
-			p.add(appendItem(nil, it), it.Path, 1)
+			p.body = appendItem(p.body, it)
+			p.added(it.Path, 1)
 		}
 		n, err := p.flush(pageItems, write)
 		if err != nil {
@@ -54,7 +55,8 @@ func TestForgedTrees(t *testing.T) {
 	nodes := func(write metaWriter, children ...node) node {
 		p := pageBuilder{}
 		for _, c := range children {
-			p.add(appendNode(nil, c), c.last, c.items)
+			p.body = appendNode(p.body, c)
+			p.added(c.last, c.items)
 		}
 		n, err := p.flush(pageNodes, write)
 		if err != nil {

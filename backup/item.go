@@ -114,30 +114,51 @@ func (d *decoder) ref() ref {
 	return r
 }
 
-func (d *decoder) refs(limit int) []ref {
+// refs reads a list of chunks. It is put behind what room holds, which is
+// returned, too: so the lists of many items take memory once.
+func (d *decoder) refs(limit int, room []ref) (refs, rest []ref) {
 	n := d.count("chunks", 33)
 	if n > limit {
 		d.fail("%d chunks where %d are possible", n, limit)
 	}
 	if d.err != nil || n == 0 {
-		return nil
+		return nil, room
 	}
-	out := make([]ref, 0, n)
+	if cap(room)-len(room) < n {
+		room = make([]ref, 0, min(max(n, 2*cap(room)), max(n, listRefs)))
+	}
+	start := len(room)
 	for range n {
-		out = append(out, d.ref())
+		room = append(room, d.ref())
 	}
-	return out
+	return room[start:len(room):len(room)], room
 }
 
-func (d *decoder) item() Item {
-	it := Item{Path: string(d.bytes("path", maxPath))}
+// An itemDecoder reads the items of a page. They share its memory.
+type itemDecoder struct {
+	decoder
+	text string // all that is decoded, for the paths
+	room []ref
+}
+
+func (d *itemDecoder) path() string {
+	n := len(d.bytes("path", maxPath))
+	end := len(d.text) - len(d.b)
+	if d.err != nil {
+		return ""
+	}
+	return d.text[end-n : end]
+}
+
+func (d *itemDecoder) item() Item {
+	it := Item{Path: d.path()}
 	if m := d.bytes("meta", maxMeta); len(m) > 0 {
-		it.Meta = append(json.RawMessage(nil), m...)
+		it.Meta = m
 	}
 	it.Size = int64(d.uint("size", 1<<62))
 	it.BlockSize = int(d.uint("block size", maxBlock))
 	it.content.depth = int(d.byte("depth"))
-	it.content.refs = d.refs(inlineRefs)
+	it.content.refs, d.room = d.refs(inlineRefs, d.room)
 	if d.err != nil {
 		return Item{}
 	}
@@ -177,21 +198,25 @@ func (d *decoder) node() node {
 	return node{last: string(d.bytes("path", maxPath)), page: d.ref(), items: int64(d.uint("number of items", 1<<62))}
 }
 
-// A page is a decoded page of a point's tree: items or nodes.
+// A page is a decoded page of a point's tree: items or nodes. Descriptions
+// are parts of what was decoded, which must not be changed any more.
 type page struct {
 	items []Item
 	nodes []node
 }
 
 func decodePage(b []byte) (page, error) {
-	d := &decoder{b: b}
+	d := &itemDecoder{decoder: decoder{b: b}}
 	if len(b) == 0 {
 		d.fail("page is empty")
 	}
 	var p page
 	switch kind := d.byte("page kind"); kind {
 	case pageItems:
-		for n := d.count("items", 5); n > 0 && d.err == nil; n-- {
+		n := d.count("items", 5)
+		d.text = string(b)
+		p.items = make([]Item, 0, min(n, len(b)/64)) // more of them only if they are small
+		for ; n > 0 && d.err == nil; n-- {
 			p.items = append(p.items, d.item())
 		}
 	case pageNodes:
@@ -220,7 +245,7 @@ func decodeRefPage(b []byte) ([]ref, error) {
 	if kind := d.byte("page kind"); kind != pageRefs {
 		d.fail("page of kind %d in a list of chunks", kind)
 	}
-	refs := d.refs(listRefs)
+	refs, _ := d.refs(listRefs, nil)
 	if len(refs) == 0 {
 		d.fail("list of chunks without any")
 	}

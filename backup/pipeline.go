@@ -50,6 +50,7 @@ type job struct {
 	buf  []byte
 	n    int
 	kind string
+	ref  ref // zero: to be computed
 	slot *slot
 }
 
@@ -190,7 +191,10 @@ func (p *pipeline) work(ctx context.Context) {
 // store makes one chunk part of a pack, unless it is in one already.
 func (p *pipeline) store(ctx context.Context, ids *identifier, scratch []byte, j *job) error {
 	in := j.buf[:1+j.n]
-	r := ref{id: ids.id(j.kind, in[1:]), plain: uint32(j.n)}
+	r := j.ref
+	if r == (ref{}) {
+		r = ref{id: ids.id(j.kind, in[1:]), plain: uint32(j.n)}
+	}
 	if j.slot != nil {
 		j.slot.ref = r
 	}
@@ -227,19 +231,22 @@ func (p *pipeline) claim(id chunkID) bool {
 	return true
 }
 
-// reuse marks the pack of a chunk as needed, and reports whether there is
-// one.
-func (p *pipeline) reuse(id chunkID) bool {
+// reuseAll marks the packs of chunks as needed. If there is none for one of
+// them it is returned.
+func (p *pipeline) reuseAll(refs []ref) (missing chunkID, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.claims[id] {
-		return true
-	}
-	e, ok := p.r.index.reuse(id, p.reusable)
-	if ok {
+	for i := range refs {
+		if p.claims[refs[i].id] {
+			continue
+		}
+		e, ok := p.r.index.reuse(refs[i].id, p.reusable)
+		if !ok {
+			return refs[i].id, false
+		}
 		p.used[e.pack] = true
 	}
-	return ok
+	return chunkID{}, true
 }
 
 // reserve finds room for a frame of n bytes. When it returns, the room is

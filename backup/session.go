@@ -96,15 +96,36 @@ func (s *Session) Reuse(ctx context.Context, prev, it Item) error {
 		return errors.New("reuse: this session has no parent; read and Add instead")
 	}
 	it.Size, it.content = prev.Size, prev.content
-	for d, err := range s.parent.refs(ctx, prev) {
-		if err != nil {
-			return fmt.Errorf("reuse %q: %w", prev.Path, err)
-		}
-		if !s.p.reuse(d.id) {
-			return fmt.Errorf("reuse %q: %w: chunk %s is in no pack", prev.Path, ErrDamaged, d.id)
-		}
+	if err := s.keep(ctx, prev); err != nil {
+		return fmt.Errorf("reuse %q: %w", prev.Path, err)
 	}
 	return s.push(ctx, &pending{item: it})
+}
+
+// keep marks the packs that an item of the parent is in as needed.
+func (s *Session) keep(ctx context.Context, prev Item) error {
+	if c := prev.content; c.depth == 0 {
+		left := prev.Size
+		for i := range c.refs {
+			left -= int64(c.refs[i].plain)
+		}
+		if left != 0 {
+			return fmt.Errorf("%w: its chunks do not add up to %d bytes", ErrDamaged, prev.Size)
+		}
+		if id, ok := s.p.reuseAll(c.refs); !ok {
+			return fmt.Errorf("%w: chunk %s is in no pack", ErrDamaged, id)
+		}
+		return nil
+	}
+	for d, err := range s.parent.refs(ctx, prev) {
+		if err != nil {
+			return err
+		}
+		if _, ok := s.p.reuseAll([]ref{d.ref}); !ok {
+			return fmt.Errorf("%w: chunk %s is in no pack", ErrDamaged, d.id)
+		}
+	}
+	return nil
 }
 
 // External adds a part that never enters the repository.
@@ -290,6 +311,6 @@ func (s *Session) metaWriter(ctx context.Context) metaWriter {
 		copy(buf[1:], page)
 		r := ref{id: s.ids.id(kindMeta, page), plain: uint32(len(page))}
 		s.p.r.cache.put(cachedPage(r.id), page)
-		return r, s.p.submit(ctx, job{buf: buf, n: len(page), kind: kindMeta})
+		return r, s.p.submit(ctx, job{buf: buf, n: len(page), kind: kindMeta, ref: r})
 	}
 }

@@ -33,6 +33,8 @@ func (p *pending) settle(keep int) error {
 // what is smaller than the last item written waits for the next run.)
 type sorter struct {
 	write  metaWriter
+	line   []*pending // those that came in order, each after the one before: most
+	next   int        // the first in line that is not written
 	heap   pendingHeap
 	cost   int
 	seq    int64
@@ -55,8 +57,12 @@ func (s *sorter) add(p *pending) error {
 	}
 	p.cost = len(p.item.Path) + len(p.item.Meta) + 40*(len(p.slots)+len(p.item.content.refs)) + 200
 	s.cost += p.cost
-	heap.Push(&s.heap, p)
-	for s.cost > s.budget && len(s.heap) > 1 {
+	if s.next == len(s.line) || s.line[len(s.line)-1].before(p) {
+		s.join(p)
+	} else {
+		heap.Push(&s.heap, p)
+	}
+	for s.cost > s.budget && s.held() > 1 {
 		if err := s.pop(); err != nil {
 			return err
 		}
@@ -64,14 +70,48 @@ func (s *sorter) add(p *pending) error {
 	return nil
 }
 
+// join puts an item at the end of the line.
+func (s *sorter) join(p *pending) {
+	if len(s.line) == cap(s.line) && s.next > len(s.line)/2 {
+		n := copy(s.line, s.line[s.next:])
+		clear(s.line[n:])
+		s.line, s.next = s.line[:n], 0
+	}
+	s.line = append(s.line, p)
+}
+
+// held is how many items wait.
+func (s *sorter) held() int { return len(s.line) - s.next + len(s.heap) }
+
+// least is the one of them to be written first; nil if there is none.
+func (s *sorter) least() *pending {
+	switch {
+	case s.next == len(s.line) && len(s.heap) == 0:
+		return nil
+	case s.next == len(s.line) || len(s.heap) > 0 && s.heap[0].before(s.line[s.next]):
+		return s.heap[0]
+	}
+	return s.line[s.next]
+}
+
+// take removes the least item.
+func (s *sorter) take() *pending {
+	p := s.least()
+	if len(s.heap) > 0 && s.heap[0] == p {
+		heap.Pop(&s.heap)
+		return p
+	}
+	s.line[s.next] = nil
+	s.next++
+	return p
+}
+
 // pop writes the least item.
 func (s *sorter) pop() error {
-	p := heap.Pop(&s.heap).(*pending)
+	p := s.take()
 	s.cost -= p.cost
-	if len(s.heap) > 0 {
-		if next := s.heap[0]; next.run == p.run && next.item.Path == p.item.Path {
-			return nil // the same path was added again: that one counts
-		}
+	if next := s.least(); next != nil && next.run == p.run && next.item.Path == p.item.Path {
+		return nil // the same path was added again: that one counts
 	}
 	if p.run > s.run {
 		if err := s.endRun(); err != nil {
@@ -110,7 +150,7 @@ func (s *sorter) endRun() error {
 // finish writes all that is left and returns the roots of the runs, in which
 // a later one overrides an earlier.
 func (s *sorter) finish() ([]node, error) {
-	for len(s.heap) > 0 {
+	for s.held() > 0 {
 		if err := s.pop(); err != nil {
 			return nil, err
 		}
@@ -121,21 +161,23 @@ func (s *sorter) finish() ([]node, error) {
 	return s.roots, nil
 }
 
-type pendingHeap []*pending
-
-func (h pendingHeap) Len() int      { return len(h) }
-func (h pendingHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h pendingHeap) Less(i, j int) bool {
-	a, b := h[i], h[j]
-	if a.run != b.run {
-		return a.run < b.run
+// before reports whether p is to be written before q.
+func (p *pending) before(q *pending) bool {
+	if p.run != q.run {
+		return p.run < q.run
 	}
-	if c := ComparePaths(a.item.Path, b.item.Path); c != 0 {
+	if c := ComparePaths(p.item.Path, q.item.Path); c != 0 {
 		return c < 0
 	}
-	return a.seq < b.seq
+	return p.seq < q.seq
 }
-func (h *pendingHeap) Push(x any) { *h = append(*h, x.(*pending)) }
+
+type pendingHeap []*pending
+
+func (h pendingHeap) Len() int           { return len(h) }
+func (h pendingHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h pendingHeap) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h *pendingHeap) Push(x any)        { *h = append(*h, x.(*pending)) }
 func (h *pendingHeap) Pop() any {
 	old := *h
 	p := old[len(old)-1]

@@ -1,9 +1,6 @@
 package backup
 
-import (
-	"encoding/binary"
-	"hash/fnv"
-)
+import "encoding/binary"
 
 // A metaWriter stores a page as a chunk and returns where.
 type metaWriter func(page []byte) (ref, error)
@@ -31,8 +28,8 @@ const (
 	maxPage = 256 << 10
 )
 
-func (p *pageBuilder) add(record []byte, last string, items int64) {
-	p.body = append(p.body, record...)
+// added notes that a record was appended to the body.
+func (p *pageBuilder) added(last string, items int64) {
 	p.count++
 	p.items += items
 	p.last = last
@@ -47,9 +44,11 @@ func (p *pageBuilder) full() bool {
 	if len(p.body) >= maxPage {
 		return true
 	}
-	h := fnv.New64a()
-	h.Write([]byte(p.last))
-	return h.Sum64()>>32%512 == 0
+	h := uint64(14695981039346656037) // FNV-1a
+	for i := range len(p.last) {
+		h = (h ^ uint64(p.last[i])) * 1099511628211
+	}
+	return h>>32%512 == 0
 }
 
 // flush stores the page and empties p.
@@ -62,7 +61,8 @@ func (p *pageBuilder) flush(kind byte, write metaWriter) (node, error) {
 }
 
 func (t *treeWriter) add(it Item) error {
-	t.items.add(appendItem(nil, it), it.Path, 1)
+	t.items.body = appendItem(t.items.body, it)
+	t.items.added(it.Path, 1)
 	if !t.items.full() {
 		return nil
 	}
@@ -80,7 +80,8 @@ func (t *treeWriter) push(level int, n node) error {
 		t.levels = append(t.levels, pageBuilder{})
 	}
 	p := &t.levels[level]
-	p.add(appendNode(nil, n), n.last, n.items)
+	p.body = appendNode(p.body, n)
+	p.added(n.last, n.items)
 	if p.count < 2 || !p.full() {
 		return nil
 	}

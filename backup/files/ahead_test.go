@@ -1,11 +1,13 @@
 package files
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 )
@@ -39,7 +41,7 @@ func TestAhead(t *testing.T) {
 		w := &walker{t: target, root: top}
 		var got []string
 		for e := range w.ahead(fi) { // returns when the walk has ended
-			if e.err != nil || e.meta.Type == "" || len(e.enc) == 0 {
+			if e.err != nil || e.meta.Type == "" || len(e.encoded()) == 0 {
 				t.Errorf("%s is not described: %+v", e.rel, e)
 			}
 			if got = append(got, e.rel); len(got) == n {
@@ -53,9 +55,10 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// A description that was recorded in other words, by a later version for
-// instance, is still compared by what it says.
-func TestUnchangedInOtherWords(t *testing.T) {
+// What the parent says is taken over if it says what was found, and was said
+// long enough after the last change. In other words, of a later version for
+// instance, it is still compared by what it says.
+func TestRecorded(t *testing.T) {
 	root := t.TempDir()
 	name := filepath.Join(root, "f")
 	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
@@ -65,28 +68,73 @@ func TestUnchangedInOtherWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := describe(fi)
-	since := fi.ModTime().Add(2 * coarsest)
-	same, other := now.encode(), now
-	other.ModTime = other.ModTime.Add(-1)
+	var now status
+	now.set(fi)
+	touched := fi.ModTime()
+	if now.meta.Change != 0 {
+		touched = time.Unix(0, now.meta.Change)
+	}
+	changed := func(f func(*meta)) string {
+		m := now.meta
+		f(&m)
+		return string(m.encode())
+	}
+	same := string(now.meta.encode())
+	xattr := changed(func(m *meta) { m.Xattrs = map[string][]byte{"user.a": []byte("b")} })
 	for _, c := range []struct {
-		meta string
-		size int64
-		want bool
+		meta            string
+		size            int64
+		same, unchanged bool
 	}{
-		{string(same), 1, true},
-		{" " + string(same), 1, true},
-		{string(same), 2, false},
-		{" " + string(same), 2, false},
-		{string(other.encode()), 1, false},
-		{"{", 1, false},
+		{same, 1, true, true},
+		{xattr, 1, true, true},
+		{" " + same, 1, false, true},
+		{same, 2, false, false},
+		{" " + same, 2, false, false},
+		{changed(func(m *meta) { m.Mode ^= 0o100 }), 1, false, true},
+		{changed(func(m *meta) { m.ModTime = m.ModTime.Add(-1) }), 1, false, false},
+		{changed(func(m *meta) { m.Change-- }), 1, false, false},
+		{changed(func(m *meta) { m.Inode++ }), 1, false, false},
+		{changed(func(m *meta) { m.Inode = m.Inode*10 + 1 }), 1, false, false},
+		{changed(func(m *meta) { m.Type = typeLink }), 1, false, false},
+		{"{", 1, false, false},
+		{"", 1, false, false},
 	} {
-		before := backup.Item{Path: "f", Meta: json.RawMessage(c.meta), Size: c.size}
-		if got := unchangedEncoded(fi.Size(), now, same, before, since); got != c.want {
+		e := &entry{status: now, before: backup.Item{Path: "f", Meta: json.RawMessage(c.meta), Size: c.size}}
+		w := &walker{since: touched.Add(coarsest + 1)}
+		if got := w.recorded(e); got != (c.same && now.meta.Change != 0) {
+			t.Errorf("recorded as %s of %d bytes: taken over is %v", c.meta, c.size, got)
+		}
+		if got := unchanged(now.size, now.meta, e.before, w.since); got != c.unchanged {
 			t.Errorf("recorded as %s of %d bytes: unchanged is %v", c.meta, c.size, got)
 		}
-		if unchangedEncoded(fi.Size(), now, same, before, fi.ModTime()) {
+		w.since = touched.Add(coarsest)
+		if w.recorded(e) || unchanged(now.size, now.meta, e.before, w.since) {
 			t.Errorf("recorded as %s in the moment of the backup: counts as unchanged", c.meta)
+		}
+	}
+}
+
+// A description is encoded as package json would do it.
+func TestEncode(t *testing.T) {
+	for _, m := range []meta{
+		{Type: typeFile},
+		{Type: typeFile, Mode: 0o4755, ModTime: time.Date(2026, 11, 23, 8, 47, 35, 123456000, time.UTC), Change: 1, Inode: 1<<64 - 1},
+		{Type: typeDir, Mode: 0o7777, Owner: &owner{User: 1<<32 - 1, Group: 3}, ModTime: recordable(time.Unix(-1<<40, 5)), Change: -7},
+		{Type: typeFile, ModTime: recordable(time.Unix(1<<40, 1)), Inode: 5},
+		{Type: typeSymlink, Link: []byte("a\x00\xff"), Inode: 5},
+		{Type: typeDevice, Device: 7, Format: charDevice, Inode: 5},
+		{Type: typeFIFO, Xattrs: map[string][]byte{"user.\x01": {0}}, Inode: 5},
+	} {
+		want, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.encode(); string(got) != string(want) {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if head := m.appendHead(nil); !bytes.HasPrefix(want, head) || len(want) == len(head) {
+			t.Errorf("%s does not begin with %s", want, head)
 		}
 	}
 }

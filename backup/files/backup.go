@@ -30,14 +30,19 @@ var errChanged = errors.New("changed while it was read, and was kept as it was r
 // An entry is something the walk has found, on its way to the session.
 type entry struct {
 	rel  string   // below the root, with slashes
-	dir  *os.Root // that it is in, as name; open until the entry is prepared
+	dir  *os.Root // that it is in, as name; open until the entry is looked at
+	in   *os.File // the same directory; nil if it is not open as a file
 	name string
-	fi   fs.FileInfo
-	meta meta
-	enc  json.RawMessage // meta, encoded; nil once meta is another
-	err  error
+	fi   fs.FileInfo // nil if the walk found it, unless it is a directory
+	status
+	enc json.RawMessage // meta, encoded; nil if it is not yet, or meta is another
+	err error
 
-	looked bool // meta is set
+	looked bool // at what it is: the status is set
+
+	before backup.Item // what the parent has of that path
+	had    bool        // before is set
+	same   bool        // it says all there is to say, and enc is what it says
 
 	was   *expected    // for a safety point: what the point to restore has
 	gone  bool         // for a safety point: there is nothing
@@ -67,9 +72,8 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	w := &walker{t: t, root: root, links: map[inode]string{}, kept: map[inode]string{}, slots: make(chan struct{}, t.c.Readers)}
 	if p := s.Parent(); p != nil {
 		w.since = p.Point().Time
-		next, stop := iter.Pull2(p.Items(ctx))
-		defer stop()
-		w.parent = &cursor{next: next}
+		w.parent = newCursor(ctx, p)
+		defer w.parent.stop()
 	}
 	defer w.stop()
 	for e := range w.ahead(fi) {
@@ -114,8 +118,6 @@ func (w *walker) stop() {
 	}
 }
 
-type inode struct{ dev, ino uint64 }
-
 type walker struct {
 	t      *Target
 	root   *os.Root         // all is read through it, so that nothing leads out of the tree
@@ -127,6 +129,8 @@ type walker struct {
 	queue  []*entry
 	in     *os.Root // the directory that handle is of
 	handle *os.File
+	room   []entry // for those to come
+	head   []byte  // of a description, see recorded
 }
 
 // ahead is walk with every entry looked at, done by a goroutine that is some
@@ -169,7 +173,8 @@ func (w *walker) ahead(root fs.FileInfo) iter.Seq[*entry] {
 	}
 }
 
-// look describes an entry.
+// look describes an entry. What the parent says of one that has not changed
+// since is not found out again.
 func (w *walker) look(e *entry) {
 	e.looked = true
 	if e.gone {
@@ -178,7 +183,16 @@ func (w *walker) look(e *entry) {
 	if e.err != nil || e.gone {
 		return
 	}
-	e.meta = describe(e.fi)
+	if e.fi != nil {
+		e.set(e.fi)
+	}
+	if e.rel != rootPath { // which is not where it is in the order of paths
+		e.before, e.had = w.parent.find(e.rel)
+	}
+	if e.had && w.recorded(e) {
+		e.same, e.enc = true, e.before.Meta
+		return
+	}
 	if e.meta.Type == typeSymlink {
 		link, err := e.dir.Readlink(e.name)
 		e.meta.Link, e.err = []byte(link), err
@@ -186,7 +200,18 @@ func (w *walker) look(e *entry) {
 	if e.err == nil {
 		e.meta.Xattrs, e.err = w.xattrs(e)
 	}
-	e.enc = e.meta.encode()
+}
+
+// recorded reports whether what the parent says of an entry is still all
+// there is to say. Whatever changes of it, a link's target and extended
+// attributes among it, changes the change time.
+func (w *walker) recorded(e *entry) bool {
+	if e.meta.Change == 0 || e.meta.Inode == 0 || !time.Unix(0, e.meta.Change).Before(w.since.Add(-coarsest)) {
+		return false
+	}
+	w.head = e.meta.appendHead(w.head[:0])
+	rest, ok := bytes.CutPrefix(e.before.Meta, w.head)
+	return ok && len(rest) > 0 && (rest[0] == '}' || rest[0] == ',') && (e.meta.Type != typeFile || e.size == e.before.Size)
 }
 
 // walk yields the root and everything below it that is not excluded, in the
@@ -199,29 +224,47 @@ func (w *walker) walk(root fs.FileInfo) iter.Seq[*entry] {
 	}
 }
 
+// entry returns memory for one.
+func (w *walker) entry() *entry {
+	if len(w.room) == 0 {
+		w.room = make([]entry, window)
+	}
+	e := &w.room[0]
+	w.room = w.room[1:]
+	return e
+}
+
 // below yields what is in a directory.
 func (w *walker) below(rel string, dir *os.Root, yield func(*entry) bool) bool {
-	names, err := readDir(dir)
+	d, err := dir.Open(".")
+	var names []string
+	if err == nil {
+		defer d.Close()
+		names, err = d.Readdirnames(-1)
+		slices.Sort(names)
+	}
 	if err != nil && !yield(&entry{rel: cmp.Or(rel, rootPath), err: err}) {
 		return false
 	}
 	for _, name := range names {
-		e := &entry{rel: name, dir: dir, name: name}
+		path := name
 		if rel != "" {
-			e.rel = rel + "/" + name
+			path = rel + "/" + name
 		}
-		if w.t.excluded(e.rel, name) {
+		if w.t.excluded(path, name) {
 			continue
 		}
-		e.fi, e.err = dir.Lstat(name)
+		e := w.entry()
+		e.rel, e.dir, e.in, e.name = path, dir, d, name
+		e.err = e.lstat()
 		if errors.Is(e.err, fs.ErrNotExist) {
 			continue // deleted since the directory was read
 		}
-		fi, enter := e.fi, e.err == nil && e.fi.IsDir() // what is yielded may be read at once, and described anew
+		fi, enter := e.fi, e.err == nil && e.fi != nil && e.fi.IsDir() // what is yielded may be read at once, and described anew
 		if !yield(e) {
 			return false
 		}
-		if enter && !w.enter(e.rel, dir, name, fi, yield) {
+		if enter && !w.enter(path, dir, name, fi, yield) {
 			return false
 		}
 	}
@@ -256,22 +299,22 @@ func (w *walker) prepare(e *entry) {
 	if e.err != nil || e.meta.Type != typeFile {
 		return
 	}
-	if id, names := identify(e.fi); names > 1 {
-		if first, ok := w.links[id]; ok {
+	if e.names > 1 {
+		if first, ok := w.links[e.id]; ok {
 			e.meta.Type, e.meta.Link, e.meta.Xattrs, e.enc = typeLink, []byte(first), nil, nil
 			return
 		}
-		w.links[id] = e.rel
+		w.links[e.id] = e.rel
 	}
-	if before, ok := w.parent.find(e.rel); ok && unchangedEncoded(e.fi.Size(), e.meta, e.enc, before, w.since) {
-		e.reuse = &before
+	if e.same || e.had && unchanged(e.size, e.meta, e.before, w.since) {
+		e.reuse = &e.before
 		return
 	}
-	if e.was != nil && unchanged(e.fi.Size(), e.meta, e.was.it, w.since) {
+	if e.was != nil && unchanged(e.size, e.meta, e.was.it, w.since) {
 		e.reuse = &e.was.it
 		return
 	}
-	if e.fi.Size() <= smallFile {
+	if e.size <= smallFile {
 		e.ready = make(chan struct{})
 		go func() {
 			defer close(e.ready)
@@ -332,9 +375,9 @@ func (w *walker) add(ctx context.Context, s *backup.Session, e *entry) error {
 		return s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded()}, nil)
 	}
 	added, err := addFile(ctx, w.root, s, e)
-	if id, names := identify(e.fi); added && names > 1 {
-		if _, ok := w.kept[id]; !ok {
-			w.kept[id] = e.rel
+	if added && e.names > 1 {
+		if _, ok := w.kept[e.id]; !ok {
+			w.kept[e.id] = e.rel
 		}
 	}
 	return err
@@ -344,9 +387,7 @@ func (w *walker) add(ctx context.Context, s *backup.Session, e *entry) error {
 // name may have been deleted, or have become another file, before it was read:
 // then this one is where the content is.
 func (w *walker) resolve(e *entry) {
-	id, _ := identify(e.fi)
-	first, ok := w.kept[id]
-	if ok {
+	if first, ok := w.kept[e.id]; ok {
 		e.meta.Link, e.enc = []byte(first), nil
 		return
 	}
@@ -358,9 +399,12 @@ func (w *walker) resolve(e *entry) {
 	}
 }
 
-// xattrs reads the extended attributes of an entry. The directory is opened
-// once for all that is in it.
+// xattrs reads the extended attributes of an entry. If its directory is not
+// open it is opened, once for all that is in it.
 func (w *walker) xattrs(e *entry) (map[string][]byte, error) {
+	if e.in != nil {
+		return readXattrs(e.in, e.name)
+	}
 	if w.in != e.dir || e.dir == nil {
 		w.handle.Close()
 		f, err := e.dir.Open(".")
@@ -380,6 +424,13 @@ func addFile(ctx context.Context, root *os.Root, s *backup.Session, e *entry) (a
 	if e.reuse != nil {
 		if err := s.Reuse(ctx, *e.reuse, it); !errors.Is(err, backup.ErrDamaged) {
 			return err == nil, err
+		}
+		if e.same {
+			m, err := decodeMeta(e.before)
+			if err != nil {
+				s.Warn(e.rel, err)
+			}
+			e.meta.Xattrs = m.Xattrs
 		}
 		return addLarge(ctx, root, s, e)
 	}
@@ -405,7 +456,7 @@ func (e *entry) readSmall(root *os.Root) {
 		if e.buf == nil {
 			e.buf = buffers.Get().(*[smallFile + 1]byte)
 		}
-		buf := e.buf[:min(e.fi.Size()+1, smallFile+1)]
+		buf := e.buf[:min(e.size+1, smallFile+1)]
 		n, err := io.ReadFull(f, buf)
 		same, serr := stable(f, e, int64(n))
 		f.Close()
@@ -440,7 +491,7 @@ func addLarge(ctx context.Context, root *os.Root, s *backup.Session, e *entry) (
 			return added, nil
 		}
 		r := &fileReader{f: f}
-		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded(), BlockSize: blockSize(f, e.fi.Size())}, r)
+		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded(), BlockSize: blockSize(f, e.size)}, r)
 		same, serr := stable(f, e, r.n)
 		f.Close()
 		switch {
@@ -498,8 +549,8 @@ func openFile(root *os.Root, e *entry) (*os.File, error) {
 		return nil, err
 	}
 	xattrs := e.meta.Xattrs
-	e.fi, e.meta, e.enc = fi, describe(fi), nil
-	e.meta.Xattrs = xattrs
+	e.set(fi)
+	e.meta.Xattrs, e.enc = xattrs, nil
 	return f, nil
 }
 
@@ -512,40 +563,4 @@ func stable(f *os.File, e *entry, n int64) (bool, error) {
 	}
 	m := describe(fi)
 	return fi.Size() == n && m.ModTime.Equal(e.meta.ModTime) && m.Change == e.meta.Change, nil
-}
-
-// A cursor goes through the parent's items beside the walk.
-type cursor struct {
-	next func() (backup.Item, error, bool)
-	it   backup.Item
-	any  bool
-	done bool
-	err  error
-}
-
-// find returns the item of a path; paths must come in order.
-func (c *cursor) find(rel string) (backup.Item, bool) {
-	if c == nil {
-		return backup.Item{}, false
-	}
-	for !c.done && (!c.any || backup.ComparePaths(c.it.Path, rel) < 0) {
-		it, err, ok := c.next()
-		c.it, c.any = it, true
-		if err != nil {
-			c.err = err
-		}
-		if err != nil || !ok {
-			c.done = true
-		}
-	}
-	return c.it, !c.done && c.it.Path == rel
-}
-
-// failure is what went wrong with reading the parent, unless it is only
-// damage: then everything was read anew, and the new point is sound.
-func (c *cursor) failure() error {
-	if c == nil || errors.Is(c.err, backup.ErrDamaged) {
-		return nil
-	}
-	return c.err
 }

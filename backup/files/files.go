@@ -95,7 +95,6 @@
 package files
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,6 +103,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -219,7 +219,30 @@ type owner struct {
 	Group uint32 `json:"g"`
 }
 
+// appendHead appends the beginning of what encode returns, up to the inode.
+func (m *meta) appendHead(b []byte) []byte {
+	b = append(append(append(b, `{"t":"`...), m.Type...), `","m":`...)
+	b = strconv.AppendUint(b, uint64(m.Mode), 10)
+	if m.Owner != nil {
+		b = strconv.AppendUint(append(b, `,"o":{"u":`...), uint64(m.Owner.User), 10)
+		b = strconv.AppendUint(append(b, `,"g":`...), uint64(m.Owner.Group), 10)
+		b = append(b, '}')
+	}
+	b = m.ModTime.AppendFormat(append(b, `,"mt":"`...), time.RFC3339Nano)
+	b = append(b, '"')
+	if m.Change != 0 {
+		b = strconv.AppendInt(append(b, `,"ct":`...), m.Change, 10)
+	}
+	if m.Inode != 0 {
+		b = strconv.AppendUint(append(b, `,"i":`...), m.Inode, 10)
+	}
+	return b
+}
+
 func (m meta) encode() json.RawMessage {
+	if len(m.Link) == 0 && m.Device == 0 && m.Format == "" && len(m.Xattrs) == 0 {
+		return append(m.appendHead(make([]byte, 0, 160)), '}')
+	}
 	b, err := json.Marshal(m)
 	if err != nil {
 		panic(err) // it holds nothing that cannot be encoded
@@ -237,7 +260,7 @@ func decodeMeta(it backup.Item) (meta, error) {
 
 // describe makes the meta of what fi shows.
 func describe(fi fs.FileInfo) meta {
-	m := meta{Mode: modeBits(fi.Mode()), ModTime: fi.ModTime().UTC()}
+	m := meta{Mode: modeBits(fi.Mode()), ModTime: recordable(fi.ModTime())}
 	switch mode := fi.Mode(); {
 	case mode.IsRegular():
 		m.Type = typeFile
@@ -259,6 +282,19 @@ func describe(fi fs.FileInfo) meta {
 	return m
 }
 
+// recordable returns a time in UTC, or the nearest to it that the format of
+// descriptions has: some file systems keep years of more than four digits.
+func recordable(t time.Time) time.Time {
+	t = t.UTC()
+	switch y := t.Year(); {
+	case y < 0:
+		return time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	case y > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
+	}
+	return t
+}
+
 func modeBits(m fs.FileMode) uint32 {
 	b := uint32(m.Perm())
 	for _, x := range modeMap {
@@ -278,27 +314,14 @@ var modeMap = []struct {
 // the parent point's backup, which began at since, recorded it.
 func unchanged(size int64, now meta, before backup.Item, since time.Time) bool {
 	old, err := decodeMeta(before)
-	return err == nil && unchangedSince(size, now, old, before.Size, since)
-}
-
-// unchangedEncoded is unchanged for who has encoded now. For most files that
-// is what was recorded, to the last bit, and then nothing has to be decoded.
-func unchangedEncoded(size int64, now meta, enc []byte, before backup.Item, since time.Time) bool {
-	if !bytes.Equal(enc, before.Meta) {
-		return unchanged(size, now, before, since)
-	}
-	return unchangedSince(size, now, now, before.Size, since)
-}
-
-func unchangedSince(size int64, now, old meta, before int64, since time.Time) bool {
-	if old.Type != typeFile {
+	if err != nil || old.Type != typeFile {
 		return false
 	}
 	touched := old.ModTime
 	if c := time.Unix(0, old.Change); old.Change != 0 {
 		touched = c
 	}
-	return before == size && old.ModTime.Equal(now.ModTime) && old.Change == now.Change && old.Inode == now.Inode &&
+	return before.Size == size && old.ModTime.Equal(now.ModTime) && old.Change == now.Change && old.Inode == now.Inode &&
 		touched.Before(since.Add(-coarsest))
 }
 
