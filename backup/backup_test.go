@@ -52,16 +52,34 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Many items in a random order come back sorted, however many runs that took.
+// Many items come back sorted, in whatever order they were added and however
+// many runs that took.
 func TestOrder(t *testing.T) {
+	for name, shuffle := range map[string]func(r *rand.Rand, paths []string){
+		"sorted": func(*rand.Rand, []string) {},
+		"random": func(r *rand.Rand, paths []string) {
+			r.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
+		},
+		"nearly sorted": func(r *rand.Rand, paths []string) {
+			for range 1000 {
+				i, j := r.IntN(len(paths)), r.IntN(len(paths))
+				paths[i], paths[j] = paths[j], paths[i]
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testOrder(t, shuffle) })
+	}
+}
+
+func testOrder(t *testing.T, shuffle func(r *rand.Rand, paths []string)) {
 	target := &tree{files: map[string]file{}}
-	for i := range 30_000 {
+	for i := range 40_000 {
 		p := fmt.Sprintf("dir%d/sub-%d/file%d", i%7, i%53, i)
 		target.files[p] = file{content: p[:i%5]}
 	}
 	sorted := slices.SortedFunc(maps.Keys(target.files), backup.ComparePaths)
 	shuffled := slices.Clone(sorted)
-	rand.New(rand.NewPCG(1, 2)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	shuffle(rand.New(rand.NewPCG(1, 2)), shuffled)
 	target.order = shuffled
 	r := newRepo(t, providertest.NewMemory())
 	p := mustBackup(t, r, "web", target, backup.Full)

@@ -231,6 +231,23 @@ func TestModes(t *testing.T) {
 	back(backup.Incremental, backup.Incremental, 8)
 }
 
+// Names that come before that of the root in the order of paths are found in
+// the parent as all others.
+func TestNamesBeforeTheRoot(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"-x", "#dir/file", "(1).txt", "a"} {
+		write(t, root, name, "12345")
+	}
+	r := newRepo(t, providertest.NewMemory())
+	target := newTarget(t, files.Config{Root: root})
+	for _, want := range []int64{20, 0} {
+		p, err := r.Backup(t.Context(), "files", target, backup.BackupOptions{Mode: backup.Incremental, Time: later()})
+		if err != nil || p.Stats.BytesRead != want {
+			t.Errorf("read %d bytes, want %d; %v", p.Stats.BytesRead, want, err)
+		}
+	}
+}
+
 // A file touched shortly before the parent's backup began may have been
 // changed since without a trace in its times, so it is read.
 func TestRecentFilesAreReadAgain(t *testing.T) {
