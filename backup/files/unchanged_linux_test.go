@@ -62,7 +62,7 @@ func TestAttributesOfUnchanged(t *testing.T) {
 	for info, err := range store.List(t.Context(), "data/", provider.ListOptions{}) {
 		must(t, err, store.Delete(t.Context(), info.Key, provider.DeleteOptions{}))
 	}
-	_, err := r.Repair(t.Context())
+	_, err := r.Repair(t.Context(), backup.RepairOptions{})
 	must(t, err)
 	back("content lost", 7)
 	back("unchanged since", 0)
