@@ -39,6 +39,10 @@ func (r *Repository) Checkpoint(ctx context.Context) ([]byte, error) {
 	if err := r.readable(); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
+	r, err := r.uncached(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
 	var points bytes.Buffer
 	n := 0
 	for m, err := range r.manifests(ctx) {
@@ -68,6 +72,10 @@ func (r *Repository) VerifyCheckpoint(ctx context.Context, checkpoint []byte) ([
 	if err := r.readable(); err != nil {
 		return nil, fmt.Errorf("verify checkpoint: %w", err)
 	}
+	r, err := r.uncached(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("verify checkpoint: %w", err)
+	}
 	want, err := r.keys.openCheckpoint(checkpoint)
 	if err != nil {
 		return nil, fmt.Errorf("verify checkpoint: %w", err)
@@ -84,6 +92,16 @@ func (r *Repository) VerifyCheckpoint(ctx context.Context, checkpoint []byte) ([
 		return nil, fmt.Errorf("verify checkpoint: %w", err)
 	}
 	return out, nil
+}
+
+// uncached is the repository with the present keys, which show who has written
+// what, and without a cache: what the store shows counts, not what it was.
+func (r *Repository) uncached(ctx context.Context) (*Repository, error) {
+	r, err := r.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newRepository(r.c, r.keys), nil
 }
 
 // hash is that of a manifest, or nil if it could not be read.

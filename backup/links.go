@@ -124,7 +124,7 @@ func forgottenKey(id PointID) string { return forgottenPrefix + string(id) }
 
 // forgotten is the content of such a record, in JSON.
 type forgotten struct {
-	Sum []byte    `json:"sum"` // of the manifest
+	Sum []byte    `json:"sum,omitempty"` // of the manifest; none if it was damaged
 	At  time.Time `json:"at"`
 }
 
@@ -134,8 +134,14 @@ func (r *Repository) recordForgotten(ctx context.Context, id PointID) error {
 	if err != nil && !errors.Is(err, provider.ErrCorrupt) {
 		return err
 	}
-	sum := sha256.Sum256(b)
-	j, err := json.Marshal(forgotten{Sum: sum[:], At: time.Now().UTC().Truncate(time.Second)})
+	f := forgotten{At: time.Now().UTC().Truncate(time.Second)}
+	if _, err := r.keys.decodeManifest(id, b, r.secret); err == nil {
+		sum := sha256.Sum256(b)
+		f.Sum = sum[:]
+	} else if !isDamage(err) {
+		return err
+	}
+	j, err := json.Marshal(f)
 	if err != nil {
 		return err
 	}
@@ -153,7 +159,7 @@ func (r *Repository) wasForgotten(ctx context.Context, l link) (bool, error) {
 		return false, err
 	}
 	var f forgotten
-	return json.Unmarshal(plain, &f) == nil && bytes.Equal(f.Sum, l.Sum), nil
+	return json.Unmarshal(plain, &f) == nil && (f.Sum == nil || bytes.Equal(f.Sum, l.Sum)), nil
 }
 
 // An Omission is a point that ought to be in the repository and is not, or

@@ -21,14 +21,15 @@ func TestR11HashesCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const id = PointID("20261123t000000.000z-0123456789abcdef")
-	if _, err := provider.PutOnce(ctx, store, pointKey(id), []byte("a manifest"), provider.PutOptions{}); err != nil {
+	id := things{"a": "1"}.backup(t, r).ID
+	b, _, err := provider.ReadAll(ctx, store, pointKey(id), maxManifest)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.recordForgotten(ctx, id); err != nil {
 		t.Fatal(err)
 	}
-	right, wrong := linkTo(id, []byte("a manifest")), linkTo(id, []byte("another manifest"))
+	right, wrong := linkTo(id, b), linkTo(id, []byte("another manifest"))
 	for name, c := range map[string]struct {
 		want link
 		have map[PointID][]byte

@@ -216,6 +216,10 @@ func (r *Repository) current(ctx context.Context) (*Repository, error) {
 	if k.generation <= r.keys.generation {
 		return r, nil // what is there is no generation
 	}
-	r.next.CompareAndSwap(nil, newRepository(r.c, k))
+	next := newRepository(r.c, k)
+	if r.cache != nil {
+		next = withCache(next)
+	}
+	r.next.CompareAndSwap(nil, next)
 	return r.next.Load(), nil
 }
