@@ -75,6 +75,11 @@ func (r *Repository) lastOwn(ctx context.Context) ([]link, error) {
 		infos = append(infos, info)
 	}
 	slices.Reverse(infos)
+	if len(infos) > 0 { // most often it is the latest of all
+		if found, err := r.ownManifest(ctx, infos[0]); err == nil && len(found) > 0 {
+			return found, nil
+		}
+	}
 	type result struct {
 		found []link
 		err   error
