@@ -21,9 +21,11 @@ import (
 // A cache keeps on local disk what would otherwise be read from the store
 // again: indexes, manifests and pages of metadata. It holds nothing that is
 // not in the repository, so it can be removed at any time, and nothing is
-// believed that does not decrypt under a key of the repository: a file that
-// is damaged, or was put there by somebody else, is as good as none. Any
-// number of processes and repositories may share a directory.
+// believed that does not decrypt under the key of the cache: a file that is
+// damaged, or was put there by somebody else, is as good as none. Holders of
+// the root have a key that no sealed writer knows, and every sealed writer has
+// one of its own. Any number of processes and repositories may share a
+// directory.
 //
 // A nil cache holds nothing.
 type cache struct {
@@ -41,10 +43,19 @@ const defaultCacheSize = 4 << 30
 // withCache gives a repository the cache of its Config, if that names one.
 func withCache(r *Repository) *Repository {
 	if c := r.c; c.Cache != "" {
-		r.cache = &cache{dir: filepath.Join(c.Cache, r.keys.format.ID), aead: newAEAD(derive(r.keys.index, nil, "cache")),
-			limit: c.CacheSize, log: c.Logger, size: -1}
+		name, key := r.keys.cacheKey()
+		r.cache = &cache{dir: filepath.Join(c.Cache, name), aead: newAEAD(key), limit: c.CacheSize, log: c.Logger, size: -1}
 	}
 	return r
+}
+
+// cacheKey returns the key that entries of this process are sealed with, and
+// the name of their directory.
+func (k *keys) cacheKey() (name string, key []byte) {
+	if k.private != nil {
+		return k.format.ID, derive(k.signSecret, nil, "cache")
+	}
+	return k.format.ID + "-" + hex.EncodeToString(k.self.key[:8]), derive(k.signing.Seed(), nil, "cache")
 }
 
 // path is where an entry is. Names are keys of objects, or what is as plain.
@@ -169,17 +180,28 @@ func (c *cache) shrink() {
 
 func cachedPage(id chunkID) string { return "pages/" + hex.EncodeToString(id[:]) }
 
-// meta reads a page of metadata.
+// meta reads a page of metadata. One from the cache is identified anew, like
+// one from a pack.
 func (v *View) meta(ctx context.Context, r ref) ([]byte, error) {
 	name := cachedPage(r.id)
 	if b := v.r.cache.get(name); b != nil {
-		return b, nil
+		if v.r.isMeta(r, b) {
+			return b, nil
+		}
+		v.r.cache.remove(name)
 	}
 	b, err := v.chunk(ctx, kindMeta, r)
 	if err == nil {
 		v.r.cache.put(name, b)
 	}
 	return b, err
+}
+
+// isMeta reports whether b is a page.
+func (r *Repository) isMeta(page ref, b []byte) bool {
+	ids := r.ids.Get().(*identifier)
+	defer r.ids.Put(ids)
+	return len(b) == int(page.plain) && ids.id(kindMeta, b) == page.id
 }
 
 // cachedManifest names one by its version, too: the place of a point that
