@@ -63,7 +63,9 @@ type attester struct {
 
 func (a *attester) run(ctx context.Context) error {
 	doomed, err := a.r.condemned(ctx, "")
-	if err != nil {
+	if errors.Is(err, ErrDamaged) { // to tell of a pack that is about to go harms nobody
+		a.r.c.Logger.Warn("what was condemned cannot be read; Prune puts this right", "error", err)
+	} else if err != nil {
 		return err
 	}
 	if err := a.r.load(ctx); err != nil {

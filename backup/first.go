@@ -210,3 +210,13 @@ func presentIn(ctx context.Context, store provider.BlobStore, key string) (provi
 	}
 	return s.BlobStore.Stat(ctx, key)
 }
+
+// beneath is the version of a key that is the repository's, if there are
+// others: what whoever reads the store itself has to ask for. Empty is the
+// present one.
+func beneath(store provider.BlobStore, key string) provider.Version {
+	if s, ok := provider.As[*firstWins](store); ok {
+		return s.pin(key)
+	}
+	return ""
+}

@@ -577,7 +577,7 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 		n, _ := r.index.packBySum(sum)
 		p := r.index.pack(n)
 		packs[n] = true
-		out = append(out, provider.Info{Key: p.key(), Size: p.size, SHA256: sum})
+		out = append(out, provider.Info{Key: p.key(), Size: p.size, SHA256: sum, Version: beneath(r.c.Store, p.key())})
 	}
 	also, err := r.beside(ctx, packs)
 	if err != nil {
@@ -617,11 +617,11 @@ func (r *Repository) listAgain(ctx context.Context) (*listing, error) {
 			return nil, fmt.Errorf("list indexes: %w", err)
 		}
 		sum, _ := parseIndexKey(info.Key)
-		l.indexes = append(l.indexes, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum})
+		l.indexes = append(l.indexes, provider.Info{Key: info.Key, Size: info.Size, SHA256: sum, Version: beneath(r.c.Store, info.Key)})
 	}
 	switch _, err := r.c.Store.Stat(ctx, formatKey); {
 	case err == nil:
-		l.keys = append(l.keys, provider.Info{Key: formatKey, Size: int64(len(r.keys.encoded)), SHA256: sha256.Sum256(r.keys.encoded)})
+		l.keys = append(l.keys, provider.Info{Key: formatKey, Size: int64(len(r.keys.encoded)), SHA256: sha256.Sum256(r.keys.encoded), Version: beneath(r.c.Store, formatKey)})
 	case !errors.Is(err, provider.ErrNotFound):
 		return nil, err
 	}

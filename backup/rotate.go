@@ -237,7 +237,7 @@ func (r *Repository) storedGenerations(ctx context.Context) ([]provider.Info, er
 			return nil, err
 		}
 		if b != nil {
-			out = append(out, provider.Info{Key: info.Key, Size: int64(len(b)), SHA256: sha256.Sum256(b)})
+			out = append(out, provider.Info{Key: info.Key, Size: int64(len(b)), SHA256: sha256.Sum256(b), Version: beneath(r.c.Store, info.Key)})
 		}
 	}
 	return out, nil

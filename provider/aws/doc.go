@@ -43,6 +43,19 @@
 //     s3:ListBucketMultipartUploads; s3:BypassGovernanceRetention to turn
 //     Governance into Compliance
 //
+// A sealed writer of package backup needs less. Its policy is the file
+// writer-policy.json beside this page; put the name of the bucket for BUCKET.
+// It lets the writer create, list, and read what holds no content: format and
+// keys/ (the present keys), index/ and condemned/ (what it may rely on), points/
+// (its own previous one) and sessions/ (only after the reply to a put was
+// lost). It reads no data/ and no meta/, and deletes nothing. Nothing keeps it
+// from putting over what is there, so the bucket must keep versions, and should
+// lock them by default; the owner's credential then reads what was there first.
+// The test named TestAttack gives this policy to somebody who does his worst.
+// What he can do is to fill the bucket, to make a name unusable for a session
+// that has begun, to add points in his own name, and, with objects that nobody
+// can read, to stop prunes until these are removed and reuse with them.
+//
 // # Stores
 //
 // The suite in provider/providertest runs in this package's tests on MinIO

@@ -42,10 +42,15 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 		q.end = o.Offset + o.Length
 	}
 	body, found, err := s.ask(ctx, q)
-	if o.Version != "" && (statusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
+	beyond := statusOf(err) == http.StatusRequestedRangeNotSatisfiable // asked of the present version, by a store that looks at the range first
+	if o.Version != "" && (beyond || statusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
 		// It is not the present version. The version ID is in the history.
-		if q.id, err = s.versionID(ctx, key, o.Version); err == nil {
+		id, lookErr := s.versionID(ctx, key, o.Version)
+		if lookErr == nil {
+			q.id = id
 			body, found, err = s.ask(ctx, q)
+		} else if !beyond {
+			err = lookErr
 		}
 	}
 	if statusOf(err) == http.StatusRequestedRangeNotSatisfiable && o.Offset == 0 {
