@@ -66,8 +66,8 @@ func TestCachesOfWritersAreApart(t *testing.T) {
 		name := "manifests/00"
 		c.put(name, []byte(by))
 		for who, other := range caches {
-			moved := *other
-			moved.dir = c.dir // the attacker puts it wherever he likes
+			// The attacker puts it wherever he likes.
+			moved := &cache{dir: c.dir, aead: other.aead, limit: other.limit, log: other.log}
 			b := moved.get(name)
 			if who == by && string(b) != by {
 				t.Errorf("%s does not read its own", by)
