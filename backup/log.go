@@ -38,6 +38,7 @@ const (
 	maxHistory = 64 << 10
 
 	sessionSegments = 1 << 16 // a writer takes a new secret after so many
+	copyEvery       = 64      // and puts copies of format and keys into every so many
 )
 
 // A Log is a stream of bytes beside the points of a repository, such as the
@@ -173,18 +174,19 @@ func (l *Log) follows(p span) bool {
 }
 
 // session returns the secret that segments are sealed with. It is made once
-// for many of them: encapsulating it costs more than sealing.
-func (l *Log) session() (secret, enc []byte, err error) {
+// for many of them: encapsulating it costs more than sealing. before is how
+// many there are under it already.
+func (l *Log) session() (secret, enc []byte, before int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.secret == nil || l.segments == sessionSegments {
 		if l.secret, l.enc, err = l.r.keys.newSession(); err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 		l.segments = 0
 	}
 	l.segments++
-	return l.secret, l.enc, nil
+	return l.secret, l.enc, l.segments - 1, nil
 }
 
 // look finds out whether the log holds a segment, or others in its place.

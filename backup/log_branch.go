@@ -92,7 +92,7 @@ func decodeOrigin(plain []byte) (origin, error) {
 }
 
 func (l *Log) sealBranch(o origin, history []byte) ([]byte, error) {
-	secret, enc, err := l.session()
+	secret, enc, _, err := l.session()
 	if err != nil {
 		return nil, err
 	}

@@ -60,8 +60,8 @@ type objectHeader struct {
 
 	Cert *signedCertificate `json:"cert,omitempty"` // of the writer, in objects that are signed
 
-	Format []byte `json:"format"`         // the format object, so that it can be restored from anywhere
-	Keys   []byte `json:"keys,omitempty"` // and the present keys object, if there is one
+	Format []byte `json:"format,omitempty"` // the format object, so that it can be restored from anywhere; see newBareHeader
+	Keys   []byte `json:"keys,omitempty"`   // and the present keys object, if there is one
 }
 
 // newHeader returns the first bytes of a new object.
@@ -75,9 +75,20 @@ func (k *keys) newLinkedHeader(kind, session string, enc []byte, prev []link) (o
 	if signedKind(kind) {
 		h.Cert = k.cert
 	}
+	return h.encode()
+}
+
+// newBareHeader is newHeader without the copies of format and keys, which are
+// most of a small segment.
+func (k *keys) newBareHeader(kind string, enc []byte) (objectHeader, []byte, error) {
+	return objectHeader{Version: formatVersion, Kind: kind, Salt: make([]byte, 32), Enc: enc, Writer: k.self.name, Cert: k.cert}.encode()
+}
+
+// encode chooses the salt and returns the first bytes of the object.
+func (h objectHeader) encode() (objectHeader, []byte, error) {
 	rand.Read(h.Salt)
 	stored := h
-	if stored.Enc, stored.Gen = splitEnc(enc); stored.Gen == 1 {
+	if stored.Enc, stored.Gen = splitEnc(h.Enc); stored.Gen == 1 {
 		stored.Gen = 0
 	}
 	j, err := json.Marshal(stored)

@@ -146,6 +146,9 @@ func openCopy(ctx context.Context, c Config, known []byte, unwrap func([]Stanza,
 			if h, _, err = readHeader(ctx, c.Store, info); err != nil {
 				continue
 			}
+			if len(h.Format) == 0 {
+				continue // most raw segments of a log; see copyEvery
+			}
 			if bytes.Equal(h.Format, known) {
 				return nil, nil, ErrNoIdentity
 			}

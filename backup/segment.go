@@ -195,12 +195,18 @@ func logTimeOf(n uint64) time.Time {
 
 // seal returns the bytes of a segment.
 func (l *Log) seal(v interval, data []byte) ([]byte, error) {
-	secret, enc, err := l.session()
+	secret, enc, before, err := l.session()
 	if err != nil {
 		return nil, err
 	}
 	k, key := l.r.keys, l.key(v.span)
-	h, head, err := k.newHeader(kindSegment, "", enc)
+	var h objectHeader
+	var head []byte
+	if len(v.parts) == 0 && before%copyEvery > 0 {
+		h, head, err = k.newBareHeader(kindSegment, enc)
+	} else {
+		h, head, err = k.newHeader(kindSegment, "", enc)
+	}
 	if err != nil {
 		return nil, err
 	}
