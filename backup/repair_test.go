@@ -101,6 +101,8 @@ func testFlippedPackHeals(t *testing.T, kind string, at int) {
 	// Nobody else has a good copy: a prune must leave what is left.
 	if rep, err := reopenWith(t, plain(store)).Prune(t.Context(), backup.PruneOptions{MinGarbage: 0.01}); err == nil && rep.Deleted.Packs > 0 {
 		t.Errorf("a prune deleted what is damaged before there was a copy: %+v", rep)
+	} else if err == nil && rep.Rewritten.Packs+rep.Spared.Packs > 0 {
+		t.Errorf("a prune planned what it has to keep: %+v", rep)
 	}
 	second := mustBackup(t, running, "w", target, backup.Full)
 	for _, r := range []*backup.Repository{running, reopenWith(t, plain(store))} {
@@ -321,4 +323,53 @@ func TestRepairCrash(t *testing.T) {
 			}
 		}
 	}
+}
+
+// forgetful deletes a manifest just before it is replaced, as somebody may who
+// forgets the point.
+type forgetful struct{ provider.BlobStore }
+
+func (s forgetful) Put(ctx context.Context, key string, b provider.Body, o provider.PutOptions) (provider.Info, error) {
+	if strings.HasPrefix(key, "points/") {
+		if err := s.BlobStore.Delete(ctx, key, provider.DeleteOptions{}); err != nil {
+			return provider.Info{}, err
+		}
+	}
+	return s.BlobStore.Put(ctx, key, b, o)
+}
+
+// What is deleted while it is being repaired stays deleted.
+func TestRepairForgotten(t *testing.T) {
+	store, replica, points := ruined(t)
+	rep := mustRepair(t, reopenWith(t, plain(forgetful{store})), backup.RepairOptions{From: replica})
+	if got := keysOf(t, store, "points/"); len(got) != len(points)-1 {
+		t.Errorf("points %v after one was forgotten meanwhile: %+v", got, rep)
+	}
+}
+
+// Marks outlive the indexes that a prune makes of many small ones.
+func TestMarksConsolidated(t *testing.T) {
+	store := providertest.NewMemory()
+	r, err := backup.Init(t.Context(), plain(store))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := &tree{files: map[string]file{}}
+	for i := range 18 {
+		one := treeOf(map[string]string{fmt.Sprint(i): random(uint64(i), 2000)})
+		all.files[fmt.Sprint(i)] = one.files[fmt.Sprint(i)]
+		mustBackup(t, r, "w", one, backup.Full)
+	}
+	flipped := keysOf(t, store, "data/")[:8]
+	for _, key := range flipped {
+		flipBit(t, store, key, 5200)
+	}
+	if rep := mustRepair(t, reopenWith(t, plain(store)), backup.RepairOptions{ReadData: true}); len(rep.Marked) != len(flipped) {
+		t.Fatalf("repair: %+v", rep)
+	}
+	if rep, err := reopenWith(t, plain(store)).Prune(t.Context(), backup.PruneOptions{}); err != nil || rep.Indexes == 0 {
+		t.Fatalf("indexes were not consolidated: %+v, %v", rep, err)
+	}
+	p := mustBackup(t, reopenWith(t, plain(store)), "w", all, backup.Full)
+	mustHold(t, reopenWith(t, plain(store)), p.ID, all.files)
 }
