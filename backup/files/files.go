@@ -18,8 +18,9 @@
 // A file is not read if its size, modification time, change time and inode
 // are those recorded in the parent point, and if it had not been touched
 // within two seconds before that point's backup began: a later change could
-// otherwise have left the same times on a coarse file system. Where the
-// system tells no change time (Windows), size and modification time decide.
+// otherwise have left the same times on a coarse file system. Its extended
+// attributes are not read either: changing them changes the change time.
+// Where the system tells none (Windows), size and modification time decide.
 //
 // # How files are cut
 //
