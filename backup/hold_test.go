@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,13 +219,13 @@ func TestFailedBackupEndsItsSession(t *testing.T) {
 // late calls f before the first deletion of a pack.
 type late struct {
 	provider.BlobStore
-	f func()
+	f    func()
+	once sync.Once
 }
 
 func (l *late) Delete(ctx context.Context, key string, o provider.DeleteOptions) error {
-	if f := l.f; f != nil && strings.HasPrefix(key, "data/") {
-		l.f = nil
-		f()
+	if strings.HasPrefix(key, "data/") {
+		l.once.Do(l.f)
 	}
 	return l.BlobStore.Delete(ctx, key, o)
 }
@@ -243,7 +244,7 @@ func TestHoldLateDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	slept := false
-	mayPrune(t, &late{to, func() {
+	mayPrune(t, &late{BlobStore: to, f: func() {
 		slept = true
 		mayPrune(t, to, backup.PruneOptions{})
 		if res, err := copyTo(t.Context(), r, from, to); !errors.Is(err, replicate.ErrLeaving) {
