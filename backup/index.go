@@ -149,7 +149,10 @@ func decodeIndexSection(plain []byte, by author) ([]packRecord, error) {
 		p.session, p.enc = sources[s].session, sources[s].enc
 		packs = append(packs, p)
 	}
-	return packs, d.end()
+	if err := d.end(); err != nil {
+		return nil, err // not what came before it: nothing is half believed
+	}
+	return packs, nil
 }
 
 func kindByte(kind string) byte {
