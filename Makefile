@@ -8,7 +8,7 @@ BIN   := $(CURDIR)/bin
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test: setup servers check race test-fips long simulate-short fuzz-short ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests, simulations, a little fuzzing
+test: setup servers check race test-fips long simulate-short ## everything: formatting, vet, staticcheck, tidy, cross-builds, race tests, FIPS tests, long tests, simulations
 
 setup: ## install what the tests need, where that is possible
 	@.ci/setup
@@ -61,7 +61,7 @@ simulate-short: ## so many that a mistake shows, and that mistakes made on purpo
 	@$(MAKE) --no-print-directory simulate SEEDS=1500
 	@cd backup && HOLDFAST_LONG=1 $(BIN)/simulate -test.run '^TestSimulate(FindsBugs|Replays)$$'
 
-soak: ## the long form of all tests, an hour and more: 130,000 simulated failovers
+soak: fuzz-short ## the long form of all tests, an hour and more: 130,000 simulated failovers; a little fuzzing, which may find something new any day
 	HOLDFAST_LONG=1 $(GO) test -timeout 3h ./...
 
 fmt:

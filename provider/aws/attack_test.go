@@ -341,7 +341,7 @@ func attacked(t *testing.T, at place) {
 
 func floods() int {
 	if os.Getenv("HOLDFAST_LONG") == "1" {
-		return 2000
+		return 100
 	}
 	return 10
 }
