@@ -1,6 +1,7 @@
 // Package testenv starts real servers for tests, in containers, through
-// testcontainers-go: MinIO and versitygw for S3. Only tests import it, and
-// nothing it needs reaches who imports Holdfast.
+// testcontainers-go: MinIO and versitygw for S3, fake-gcs-server for Google
+// Cloud Storage. Only tests import it, and nothing it needs reaches who imports
+// Holdfast.
 //
 // A package whose tests use a server hands its TestMain to [Main], which stops
 // what they started:
@@ -34,16 +35,22 @@
 //
 // # Where the servers come from
 //
-// No image is pulled. The nested module servers pins the sources of the
-// servers; [Prepare] builds them once into the user's cache directory, under
-// the hash of that module's go.sum, and puts each alone into an image. That
-// takes minutes the first time, for which `make servers` is the place, and
-// nothing afterwards.
+// No image is pulled; [Prepare] makes each once. A server in Go is pinned by a
+// nested module of its own below servers, built into the user's cache
+// directory, and put alone into an image. Any other is made of packages of
+// Debian, on an image of Debian that mmdebstrap makes. The name of an image ends
+// in a hash of what it is made from, so that a change to one server makes no
+// other again. That takes minutes the first time, for which `make servers` is
+// the place, and nothing afterwards.
+//
+// To add a server: an image (of a program or of a debian) in images, and a
+// type that embeds server with a function that starts its service.
 //
 // # Docker
 //
-// Without a Docker daemon the tests are skipped, and fail where CI=true. The
-// package sets two variables for testcontainers-go unless they are set:
+// Without a Docker daemon, or without what makes an image, the tests of a
+// server are skipped, and fail where CI=true. The package sets two variables
+// for testcontainers-go unless they are set:
 // TESTCONTAINERS_RYUK_DISABLED, because the image of its reaper would have to
 // be pulled (containers that a killed test left are removed by the next one
 // instead), and TESTCONTAINERS_HOST_OVERRIDE=localhost where a file

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -28,11 +29,11 @@ func Main(m *testing.M) {
 // What this process has started, and whether Main will stop it.
 var (
 	managed bool
-	started struct {
+	started = struct {
 		sync.Mutex
-		servers map[string]*S3
+		servers map[string]any
 		stop    []func() error
-	}
+	}{servers: map[string]any{}}
 )
 
 // connect finds the Docker daemon.
@@ -47,7 +48,7 @@ func connect(ctx context.Context) (*testcontainers.DockerProvider, error) {
 		err = docker.Health(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("no Docker daemon: %w", err)
+		return nil, &missingError{fmt.Sprintf("no Docker daemon (%v); start one, and run `make servers` once", err)}
 	}
 	return docker, nil
 }
@@ -58,13 +59,23 @@ func setenv(name, value string) {
 	}
 }
 
-// absent ends a test that needs a server there is not.
+// A missingError says what this machine lacks, and what to do about it.
+type missingError struct{ text string }
+
+func (e *missingError) Error() string { return e.text }
+
+// absent ends a test whose server could not be made: where the machine lacks
+// what that takes, it is skipped.
 func absent(t testing.TB, err error) {
 	t.Helper()
+	missing, ok := errors.AsType[*missingError](err)
+	if !ok {
+		t.Fatal(err)
+	}
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%v (required where CI=true; .ci/setup installs and starts it)", err)
 	}
-	t.Skipf("%v: its tests are skipped; start one, and run `make servers` once", err)
+	t.Skipf("%v: its tests are skipped", missing)
 }
 
 // label marks the containers of this package.

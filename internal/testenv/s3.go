@@ -1,7 +1,6 @@
 package testenv
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/testcontainers/testcontainers-go"
 	tcexec "github.com/testcontainers/testcontainers-go/exec"
 	"github.com/testcontainers/testcontainers-go/wait"
 )
@@ -24,28 +22,27 @@ type Credential struct{ AccessKey, SecretKey string }
 
 // S3 is a running server that speaks S3. Its Credential is the owner's.
 type S3 struct {
-	Name     string // "minio" or "versitygw"
-	Endpoint string // "http://localhost:32768"
-	Region   string
+	server
+	Region string
 	Credential
-
-	container *testcontainers.DockerContainer
 }
 
 // MinIO starts MinIO, unless the process has done so. It ignores the If-Match
 // of a delete, and refuses what is locked with InvalidRequest.
 func MinIO(t testing.TB) *S3 {
 	t.Helper()
-	return start(t, minio, "9000/tcp", wait.ForHTTP("/minio/health/ready").WithPort("9000/tcp"), func(c Credential) []testcontainers.ContainerCustomizer {
-		key := make([]byte, 32)
-		rand.Read(key)
-		return []testcontainers.ContainerCustomizer{
-			testcontainers.WithEnv(map[string]string{
+	key := make([]byte, 32)
+	rand.Read(key)
+	return startS3(t, func(c Credential) service {
+		return service{
+			image: minio, port: "9000/tcp", scheme: "http",
+			up: wait.ForHTTP("/minio/health/ready").WithPort("9000/tcp"),
+			env: map[string]string{
 				"MINIO_ROOT_USER": c.AccessKey, "MINIO_ROOT_PASSWORD": c.SecretKey,
 				"MINIO_CI_CD": "1", "MINIO_BROWSER": "off",
 				"MINIO_KMS_SECRET_KEY": "test:" + base64.StdEncoding.EncodeToString(key),
-			}),
-			testcontainers.WithCmd("/minio", "server", "--quiet", "--address", ":9000", "/data"),
+			},
+			cmd: []string{"/minio", "server", "--quiet", "--address", ":9000", "/data"},
 		}
 	})
 }
@@ -54,68 +51,23 @@ func MinIO(t testing.TB) *S3 {
 // those of AWS.
 func VersityGW(t testing.TB) *S3 {
 	t.Helper()
-	return start(t, versitygw, "7070/tcp", wait.ForListeningPort("7070/tcp").SkipInternalCheck(), func(c Credential) []testcontainers.ContainerCustomizer {
-		return []testcontainers.ContainerCustomizer{
-			testcontainers.WithEnv(map[string]string{"ROOT_ACCESS_KEY_ID": c.AccessKey, "ROOT_SECRET_ACCESS_KEY": c.SecretKey}),
-			testcontainers.WithCmd("/versitygw", "--quiet", "--port", ":7070", "--iam-dir", "/iam", "posix", "--versioning-dir", "/versions", "/data"),
+	return startS3(t, func(c Credential) service {
+		return service{
+			image: versitygw, port: "7070/tcp", scheme: "http",
+			env: map[string]string{"ROOT_ACCESS_KEY_ID": c.AccessKey, "ROOT_SECRET_ACCESS_KEY": c.SecretKey},
+			cmd: []string{"/versitygw", "--quiet", "--port", ":7070", "--iam-dir", "/iam", "posix", "--versioning-dir", "/versions", "/data"},
 		}
 	})
 }
 
-func start(t testing.TB, p program, port string, up wait.Strategy, how func(Credential) []testcontainers.ContainerCustomizer) *S3 {
+func startS3(t testing.TB, how func(Credential) service) *S3 {
 	t.Helper()
-	if !managed {
-		t.Fatal("a package that starts servers needs: func TestMain(m *testing.M) { testenv.Main(m) }")
-	}
-	started.Lock()
-	defer started.Unlock()
-	if s := started.servers[p.image]; s != nil {
-		return s
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute) // it may have to be built
-	defer cancel()
-	docker, err := connect(ctx)
-	if err != nil {
-		absent(t, err)
-	}
-	defer docker.Close()
-	sweep(ctx, docker)
-	image, err := p.prepare(ctx, docker, func(what string) { t.Log(what) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &S3{Name: p.image, Region: "us-east-1", Credential: Credential{"owner", rand.Text()}}
-	options := append(how(s.Credential),
-		testcontainers.WithExposedPorts(port),
-		testcontainers.WithLabels(map[string]string{label: p.image}),
-		testcontainers.WithWaitStrategyAndDeadline(patience, up))
-	s.container, err = testcontainers.Run(ctx, image, options...)
-	started.stop = append(started.stop, func() error { return testcontainers.TerminateContainer(s.container, testcontainers.StopTimeout(0)) })
-	if err != nil {
-		t.Fatalf("start %s: %v\n%s", p.image, err, s.logs(ctx))
-	}
-	if s.Endpoint, err = s.container.PortEndpoint(ctx, port, "http"); err != nil {
-		t.Fatal(err)
-	}
-	if started.servers == nil {
-		started.servers = map[string]*S3{}
-	}
-	started.servers[p.image] = s
-	return s
-}
-
-// logs is the end of what the server has said.
-func (s *S3) logs(ctx context.Context) string {
-	if s.container == nil {
-		return ""
-	}
-	r, err := s.container.Logs(ctx)
-	if err != nil {
-		return ""
-	}
-	defer r.Close()
-	b, _ := io.ReadAll(r)
-	return string(b[max(0, len(b)-4096):])
+	owner := Credential{"owner", rand.Text()}
+	d := how(owner)
+	return once(t, d.image.name, func() *S3 {
+		t.Helper()
+		return &S3{d.start(t), "us-east-1", owner}
+	})
 }
 
 // Client speaks to the server as its owner.
@@ -207,7 +159,7 @@ func CreateOnlyPolicy(bucket string, noGet ...string) string {
 // Only MinIO has them.
 func (s *S3) NewCredential(t testing.TB, policy string) Credential {
 	t.Helper()
-	if s.Name != minio.image {
+	if s.Name != minio.name {
 		t.Fatalf("%s has no users with policies", s.Name)
 	}
 	c := Credential{"user-" + strings.ToLower(rand.Text()[:12]), rand.Text()}
