@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Delete implements [provider.BlobStore]. In a bucket that keeps versions the
@@ -19,7 +20,7 @@ import (
 // protocol would hide a version under retention, too; this refuses it after
 // a look at the object, for which the credential must be allowed to get it.
 func (s *Store) Delete(ctx context.Context, key string, o provider.DeleteOptions) error {
-	err := errors.Join(ctx.Err(), checkKey(key))
+	err := errors.Join(ctx.Err(), remote.CheckKey(key))
 	if err == nil {
 		err = s.remove(ctx, key, o)
 	}

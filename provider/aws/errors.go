@@ -3,7 +3,6 @@ package aws
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"strings"
@@ -13,21 +12,13 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // wrap makes a [provider.Error] of what a call to the SDK returned: the
 // sentinel that it means and, below it, the vendor's error.
 func wrap(ctx context.Context, op, key string, err error) error {
-	if already, ok := errors.AsType[*provider.Error](err); ok {
-		return already
-	}
-	if meaning := meaningOf(err); meaning != nil && !errors.Is(err, meaning) {
-		err = fmt.Errorf("%w: %w", meaning, err)
-	}
-	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
-		err = fmt.Errorf("%w: %w", ended, err)
-	}
-	return &provider.Error{Op: op, Provider: "s3", Key: key, Err: err}
+	return remote.Wrap(ctx, "s3", op, key, err, meaningOf(err))
 }
 
 // codes are the names by which stores say what the contract has a sentinel

@@ -2,10 +2,8 @@ package aws
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math"
 	"net/http"
@@ -16,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Get implements [provider.BlobStore]. A connection that breaks while the
@@ -31,7 +30,7 @@ func (s *Store) Get(ctx context.Context, key string, o provider.GetOptions) (io.
 }
 
 func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
-	if err := errors.Join(ctx.Err(), checkKey(key)); err != nil {
+	if err := errors.Join(ctx.Err(), remote.CheckKey(key)); err != nil {
 		return nil, provider.Info{}, err
 	}
 	if o.Offset < 0 || o.Length < 0 {
@@ -65,16 +64,16 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 		return nil, provider.Info{}, provider.ErrRange
 	}
 	q.version, q.id = found.Version, found.id
-	r := &reader{body: body, at: q.off, end: q.end, again: func(at int64) (io.ReadCloser, error) {
+	r := remote.Stream{Body: body, At: q.off, End: q.end, Again: func(at int64) (io.ReadCloser, error) {
 		next := q
 		next.off = at
 		body, _, err := s.ask(ctx, next)
 		return body, err
-	}, fail: func(err error) error { return wrap(ctx, "get", key, err) }}
-	if !o.Unverified && q.off == 0 && q.end == found.Size && found.SHA256 != [32]byte{} {
-		r.hash, r.sum = sha256.New(), found.SHA256
+	}, Fail: func(err error) error { return wrap(ctx, "get", key, err) }}
+	if !o.Unverified && q.off == 0 && q.end == found.Size {
+		r.Sum = found.SHA256
 	}
-	return r, found.Info, nil
+	return r.Reader(), found.Info, nil
 }
 
 // A query is one GET of bytes off to end of an object, of one version if that
@@ -117,7 +116,7 @@ func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) 
 		return nil, found{}, err
 	}
 	f := found{Info: provider.Info{Key: q.key, Size: aws.ToInt64(out.ContentLength), Version: versionOf(out.ETag)}, id: aws.ToString(out.VersionId)}
-	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
+	f.Meta, f.SHA256, f.write = remote.DecodeMeta(out.Metadata)
 	f.Modified = aws.ToTime(out.LastModified).UTC()
 	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate)
 	if in.Range != nil && out.ContentRange != nil {
@@ -143,7 +142,7 @@ func (s *Store) head(ctx context.Context, key string) (found, error) {
 		return found{}, err
 	}
 	f := found{Info: provider.Info{Key: key, Size: aws.ToInt64(out.ContentLength), Version: versionOf(out.ETag)}, id: aws.ToString(out.VersionId)}
-	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
+	f.Meta, f.SHA256, f.write = remote.DecodeMeta(out.Metadata)
 	f.Modified = aws.ToTime(out.LastModified).UTC()
 	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate)
 	return f, nil
@@ -153,7 +152,7 @@ func (s *Store) head(ctx context.Context, key string) (found, error) {
 // that is not there from an object that is not: both are ErrNotFound. Get and
 // List tell them apart.
 func (s *Store) Stat(ctx context.Context, key string) (provider.Info, error) {
-	err := errors.Join(ctx.Err(), checkKey(key))
+	err := errors.Join(ctx.Err(), remote.CheckKey(key))
 	if err == nil {
 		var f found
 		if f, err = s.head(ctx, key); err == nil {
@@ -162,67 +161,3 @@ func (s *Store) Stat(ctx context.Context, key string) (provider.Info, error) {
 	}
 	return provider.Info{}, wrap(ctx, "stat", key, err)
 }
-
-// A reader delivers bytes at to end of one version.
-type reader struct {
-	body    io.ReadCloser
-	at, end int64
-	broken  int // connections that broke since the last byte
-	again   func(at int64) (io.ReadCloser, error)
-	fail    func(error) error
-	hash    hash.Hash // nil: of unknown content
-	sum     [32]byte
-	err     error
-}
-
-// brokenAttempts is how many connections in a row may break before a byte.
-const brokenAttempts = 4
-
-func (r *reader) Read(p []byte) (int, error) {
-	for r.err == nil {
-		if r.at == r.end {
-			r.err = io.EOF
-			if r.hash != nil && [32]byte(r.hash.Sum(nil)) != r.sum {
-				r.err = r.fail(provider.ErrCorrupt)
-			}
-			break
-		}
-		n, err := r.body.Read(p[:min(int64(len(p)), r.end-r.at)])
-		if n > 0 {
-			if r.hash != nil {
-				r.hash.Write(p[:n])
-			}
-			r.at += int64(n)
-			r.broken = 0
-			return n, nil
-		}
-		if err != nil {
-			r.reopen(err)
-		} else if len(p) == 0 {
-			return 0, nil
-		}
-	}
-	return 0, r.err
-}
-
-// reopen goes on after a connection broke with err.
-func (r *reader) reopen(err error) {
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	r.body.Close()
-	r.broken++
-	if r.broken >= brokenAttempts || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		r.err = r.fail(err)
-		return
-	}
-	body, againErr := r.again(r.at)
-	if againErr != nil {
-		r.body = io.NopCloser(strings.NewReader(""))
-		r.err = r.fail(fmt.Errorf("%w; and again: %w", err, againErr))
-		return
-	}
-	r.body = body
-}
-
-func (r *reader) Close() error { return r.body.Close() }

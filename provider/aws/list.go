@@ -2,8 +2,6 @@ package aws
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -11,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // List implements [provider.BlobStore], in pages of a thousand. Keys that Put
@@ -19,25 +18,16 @@ import (
 // buckets of S3 Express do.
 func (s *Store) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
 	return func(yield func(provider.Info, error) bool) {
-		last := ""
-		for entry, err := range s.entries(ctx, prefix, o) {
-			if err == nil && last != "" && entry.Key <= last {
-				err = outOfOrder(last, entry.Key)
-			}
+		for entry, err := range remote.InOrder(s.entries(ctx, prefix, o)) {
 			if err != nil {
 				yield(provider.Info{}, wrap(ctx, "list", prefix, err))
 				return
 			}
-			last = entry.Key
-			if checkKey(entry.Key) == nil && !yield(entry, nil) {
+			if !yield(entry, nil) {
 				return
 			}
 		}
 	}
-}
-
-func outOfOrder(a, b string) error {
-	return fmt.Errorf("the store lists %q before %q, not in order of bytes: %w", a, b, errors.ErrUnsupported)
 }
 
 func (s *Store) entries(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {

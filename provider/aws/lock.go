@@ -11,17 +11,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Lock implements [provider.Locker], for the present version of key. It wraps
 // errors.ErrUnsupported if the bucket was not made for object lock.
 func (s *Store) Lock(ctx context.Context, key string, r provider.Retention) error {
-	err := errors.Join(ctx.Err(), checkKey(key), checkRetention(r))
-	if err == nil && r.IsZero() {
-		err = fmt.Errorf("lock: %w", errRetention)
-	}
+	err := errors.Join(ctx.Err(), remote.CheckKey(key), remote.CheckLock(r))
 	if err == nil {
-		r.Until = wholeSeconds(r.Until)
+		r.Until = remote.WholeSeconds(r.Until)
 		err = s.lock(ctx, key, r)
 	}
 	if err != nil {
@@ -37,7 +35,7 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 		return provider.ErrNotFound
 	case err != nil:
 		return err
-	case weaker(r, present.Retain):
+	case remote.Weaker(r, present.Retain):
 		return provider.ErrLocked
 	case r.Mode == present.Retain.Mode && r.Until.Equal(present.Retain.Until):
 		return nil
@@ -56,7 +54,7 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 	}
 	// Another may have made it stronger since. Stores refuse that in different
 	// words, AccessDenied or InvalidRequest.
-	if now, headErr := s.head(ctx, key); headErr == nil && now.id == present.id && weaker(r, now.Retain) {
+	if now, headErr := s.head(ctx, key); headErr == nil && now.id == present.id && remote.Weaker(r, now.Retain) {
 		return fmt.Errorf("%w: %w", provider.ErrLocked, err)
 	}
 	return err

@@ -6,10 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // busyAttempts is how often a conditional Put is made that the store declined
@@ -37,7 +36,7 @@ func (s *Store) Put(ctx context.Context, key string, body provider.Body, o provi
 }
 
 func (s *Store) put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
-	if err := errors.Join(ctx.Err(), checkKey(key), checkMeta(o.Meta), checkRetention(o.Retain)); err != nil {
+	if err := errors.Join(ctx.Err(), remote.CheckKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
 		return provider.Info{}, err
 	}
 	w := &write{s: s, key: key, o: o, name: rand.Text()}
@@ -45,7 +44,7 @@ func (s *Store) put(ctx context.Context, key string, body provider.Body, o provi
 		if err := s.takesLocks(ctx); err != nil {
 			return provider.Info{}, err
 		}
-		w.o.Retain.Until = wholeSeconds(o.Retain.Until)
+		w.o.Retain.Until = remote.WholeSeconds(o.Retain.Until)
 	}
 	for attempt := 1; ; attempt++ {
 		info, err := w.once(ctx, body)
@@ -80,7 +79,7 @@ func (w *write) once(ctx context.Context, body provider.Body) (provider.Info, er
 // that are sent: a body may change.
 func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, error) {
 	b := make([]byte, body.Size())
-	if err := readPart(ctx, body, b, 0); err != nil {
+	if err := remote.ReadPart(ctx, body, b, 0); err != nil {
 		return provider.Info{}, err
 	}
 	sum := sha256.Sum256(b)
@@ -89,7 +88,7 @@ func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, e
 	}
 	in := &s3.PutObjectInput{
 		Bucket: &w.s.c.Bucket, Key: &w.key, Body: bytes.NewReader(b), ContentLength: aws.Int64(int64(len(b))),
-		Metadata: w.meta(sum),
+		Metadata: remote.EncodeMeta(w.o.Meta, sum, w.name),
 	}
 	if w.s.c.Checksum == ChecksumSHA256 {
 		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum[:]))
@@ -111,16 +110,6 @@ func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, e
 
 func (w *write) info(etag *string, size int64, sum [32]byte) provider.Info {
 	return provider.Info{Key: w.key, Size: size, Version: versionOf(etag), SHA256: sum, Meta: maps.Clone(w.o.Meta), Retain: w.o.Retain}
-}
-
-// meta is the user metadata of the object, with its SHA-256 if that is known.
-func (w *write) meta(sum [32]byte) map[string]string {
-	m := encodeMeta(w.o.Meta)
-	m[metaWrite] = w.name
-	if sum != [32]byte{} {
-		m[metaSum] = hex.EncodeToString(sum[:])
-	}
-	return m
 }
 
 func (w *write) conditions() (ifMatch, ifNoneMatch *string) {
@@ -171,25 +160,4 @@ func (w *write) outcome(ctx context.Context, err error, tries *attempts) (provid
 		return provider.Info{}, fmt.Errorf("outcome unknown: an earlier attempt was not answered, and then: %s", err)
 	}
 	return provider.Info{}, err
-}
-
-// readPart fills b from a body.
-func readPart(ctx context.Context, body provider.Body, b []byte, off int64) error {
-	const piece = 1 << 20 // so that an ended ctx is noticed
-	for done := 0; done < len(b); {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		part := b[done:min(done+piece, len(b))]
-		n, err := body.ReadAt(part, off+int64(done))
-		switch {
-		case n == len(part):
-		case err == nil || err == io.EOF:
-			return fmt.Errorf("body ended at %d of %d bytes: %w", off+int64(done+n), body.Size(), io.ErrUnexpectedEOF)
-		default:
-			return fmt.Errorf("body at %d of %d bytes: %w", off+int64(done+n), body.Size(), err)
-		}
-		done += n
-	}
-	return ctx.Err()
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // inParts stores a body by a multipart upload. Parts are read and hashed one
@@ -41,7 +41,7 @@ func (w *write) inParts(ctx context.Context, body provider.Body) (provider.Info,
 
 // begin opens the upload. The SHA-256 is kept only if it is known now.
 func (w *write) begin(ctx context.Context) (id string, err error) {
-	in := &s3.CreateMultipartUploadInput{Bucket: &w.s.c.Bucket, Key: &w.key, Metadata: w.meta(w.o.SHA256)}
+	in := &s3.CreateMultipartUploadInput{Bucket: &w.s.c.Bucket, Key: &w.key, Metadata: remote.EncodeMeta(w.o.Meta, w.o.SHA256, w.name)}
 	if w.s.c.Checksum == ChecksumSHA256 {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}
@@ -57,42 +57,15 @@ func (w *write) begin(ctx context.Context) (id string, err error) {
 	return aws.ToString(out.UploadId), nil
 }
 
-// partSize is the size of the parts of a body, at most maxParts of them.
-func partSize(size, least int64) int64 {
-	return max(least, (size+maxParts-1)/maxParts)
-}
-
 // sendParts uploads the body and returns its parts and its SHA-256.
 func (w *write) sendParts(ctx context.Context, id string, body provider.Body) ([]types.CompletedPart, [32]byte, error) {
-	size, each := body.Size(), partSize(body.Size(), w.s.c.PartSize)
-	parts := make([]types.CompletedPart, (size+each-1)/each)
-	buffers := make(chan []byte, w.s.c.Concurrency+1)
-	for range w.s.c.Concurrency + 1 {
-		buffers <- nil
-	}
+	each := remote.PartSize(body.Size(), w.s.c.PartSize, maxParts)
+	parts := make([]types.CompletedPart, remote.Parts(body.Size(), each))
 	whole := sha256.New()
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(w.s.c.Concurrency)
-	for i := range parts {
-		off := int64(i) * each
-		b := <-buffers // every one of them comes back
-		if b == nil {
-			b = make([]byte, each)
-		}
-		b = b[:min(each, size-off)]
-		if err := readPart(ctx, body, b, off); err != nil {
-			g.Go(func() error { return err })
-			break
-		}
-		whole.Write(b)
-		g.Go(func() error {
-			defer func() { buffers <- b[:cap(b)] }()
-			part, err := w.sendPart(ctx, id, int32(i+1), b)
-			parts[i] = part
-			return err
-		})
-	}
-	err := g.Wait()
+	err := remote.SendParts(ctx, body, each, w.s.c.Concurrency, whole, func(ctx context.Context, i int, b []byte) (err error) {
+		parts[i], err = w.sendPart(ctx, id, int32(i+1), b)
+		return err
+	})
 	return parts, [32]byte(whole.Sum(nil)), err
 }
 

@@ -19,6 +19,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Versions implements [provider.Versioner]. All versions of one key are held
@@ -31,7 +32,7 @@ func (s *Store) Versions(ctx context.Context, prefix string, o provider.ListOpti
 				yield(provider.VersionInfo{}, wrap(ctx, "versions", prefix, err))
 				return
 			}
-			if checkKey(all[0].key) != nil || all[0].key <= o.StartAfter {
+			if remote.CheckKey(all[0].key) != nil || all[0].key <= o.StartAfter {
 				continue
 			}
 			for _, v := range all {
@@ -95,7 +96,7 @@ func (s *Store) histories(ctx context.Context, prefix, after string) iter.Seq2[[
 			for _, e := range page {
 				if len(open) > 0 && open[0].key != e.key {
 					if e.key < open[0].key {
-						yield(nil, outOfOrder(open[0].key, e.key))
+						yield(nil, remote.OutOfOrder(open[0].key, e.key))
 						return
 					}
 					if !yield(oldestFirst(open), nil) {

@@ -1,0 +1,80 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"testing"
+	"testing/iotest"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+var errBroken = errors.New("connection broke")
+
+// breaking delivers n bytes of content from at on, and breaks.
+func breaking(content []byte, at int64, n int, err error) io.ReadCloser {
+	rest := content[at:]
+	return io.NopCloser(io.MultiReader(bytes.NewReader(rest[:min(n, len(rest))]), iotest.ErrReader(err)))
+}
+
+func TestReaderGoesOn(t *testing.T) {
+	content := bytes.Repeat([]byte("content "), 100)
+	for name, c := range map[string]struct {
+		step int   // bytes from each connection
+		err  error // after them
+		want error
+	}{
+		"whole":                 {len(content), errBroken, nil},
+		"breaks after each ten": {10, errBroken, nil},
+		"ends early":            {10, io.EOF, nil},
+		"nothing ever comes":    {0, errBroken, errBroken},
+		"cancelled":             {10, context.Canceled, context.Canceled},
+	} {
+		opened := 0
+		open := func(at int64) (io.ReadCloser, error) {
+			opened++
+			return breaking(content, at, c.step, c.err), nil
+		}
+		body, _ := open(0)
+		r := Stream{Body: body, End: int64(len(content)), Again: open, Sum: sha256.Sum256(content),
+			Fail: func(err error) error { return &provider.Error{Op: "get", Err: err} }}.Reader()
+		b, err := io.ReadAll(r)
+		if !errors.Is(err, c.want) || c.want == nil && !bytes.Equal(b, content) {
+			t.Errorf("%s: %d bytes, %v", name, len(b), err)
+		}
+		if _, ok := errors.AsType[*provider.Error](err); c.want != nil && !ok {
+			t.Errorf("%s: %T", name, err)
+		}
+		if c.step == 0 && opened != brokenAttempts {
+			t.Errorf("%s: opened %d times", name, opened)
+		}
+		if r.Close() != nil {
+			t.Errorf("%s: close", name)
+		}
+	}
+}
+
+func TestReaderVerifies(t *testing.T) {
+	content := []byte("content")
+	stream := func(body string) Stream {
+		return Stream{Body: io.NopCloser(bytes.NewReader([]byte(body))), End: int64(len(content)),
+			Again: func(int64) (io.ReadCloser, error) { return nil, errBroken }, Fail: func(err error) error { return err }}
+	}
+	s := stream("Content")
+	s.Sum = sha256.Sum256(content)
+	if _, err := io.ReadAll(s.Reader()); !errors.Is(err, provider.ErrCorrupt) {
+		t.Errorf("other bytes: %v", err)
+	}
+	if _, err := io.ReadAll(stream("Content").Reader()); err != nil {
+		t.Errorf("of no known sum: %v", err)
+	}
+	if b, err := io.ReadAll(stream("content and more").Reader()); err != nil || string(b) != "content" {
+		t.Errorf("more than was asked for: %q, %v", b, err)
+	}
+	if b, err := io.ReadAll(stream("con").Reader()); !errors.Is(err, errBroken) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cannot be opened again: %q, %v", b, err)
+	}
+}
