@@ -1,6 +1,6 @@
 // Package testenv starts real servers for tests, in containers, through
-// testcontainers-go: MinIO and versitygw for S3, fake-gcs-server for Google
-// Cloud Storage. Only tests import it, and nothing it needs reaches who imports
+// testcontainers-go: MinIO and versitygw for S3, moto for the control planes of
+// AWS, fake-gcs-server for Google Cloud Storage. Only tests import it, and nothing it needs reaches who imports
 // Holdfast.
 //
 // A package whose tests use a server hands its TestMain to [Main], which stops
