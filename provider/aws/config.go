@@ -3,22 +3,16 @@ package aws
 import (
 	"context"
 	"crypto/md5"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
 )
 
 // Checksum says which checksum goes along with each upload, for the store to
@@ -41,7 +35,6 @@ const (
 	maxPartSize        = 1 << 30
 	maxParts           = 10_000
 	defaultConcurrency = 4
-	defaultAttempts    = 5
 )
 
 // Config says where the bucket is and how objects are written to it. Only
@@ -125,38 +118,17 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	client, err := c.httpClient()
-	if err != nil {
-		return nil, err
-	}
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client)}
-	if c.Region != "" {
-		options = append(options, config.WithRegion(c.Region))
-	}
-	if c.Credentials != nil {
-		options = append(options, config.WithCredentialsProvider(c.Credentials))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := c.conn().Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("aws: %w", err)
 	}
-	if loaded.Region == "" && c.Endpoint != "" {
-		loaded.Region = "us-east-1"
-	}
-	if loaded.Region == "" {
-		return nil, errors.New("aws: Config.Region: empty, and the environment names none")
-	}
 	return &Store{c: c, client: s3.NewFromConfig(loaded, func(o *s3.Options) {
-		if c.Endpoint != "" {
-			o.BaseEndpoint = &c.Endpoint
-		}
 		o.UsePathStyle = c.PathStyle
 		// The store gets the checksum that Checksum says, and none that the
 		// SDK would add: other stores than AWS refuse those.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.DisableLogOutputChecksumValidationSkipped = true
-		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) { r.MaxAttempts = c.Attempts })
 	})}, nil
 }
 
@@ -164,21 +136,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (c *Config) complete() error {
 	var errs []error
 	fault := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("aws: Config.%s: %s", field, fmt.Sprintf(format, args...)))
+		errs = append(errs, conn.Fault("aws", field, format, args...))
 	}
 	if c.Bucket == "" {
 		fault("Bucket", "empty")
 	}
-	if c.Endpoint != "" {
-		switch u, err := url.Parse(c.Endpoint); {
-		case err != nil: // the error quotes the URL, which may hold a password
-			fault("Endpoint", "not a URL")
-		case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			fault("Endpoint", "want http:// or https:// and a host")
-		case u.User != nil:
-			fault("Endpoint", "has a user or password; use Credentials")
-		}
-	}
+	reached := c.conn()
+	reached.Complete(fault)
+	c.Attempts = reached.Attempts
 	if c.Checksum == "" {
 		c.Checksum = ChecksumSHA256
 	}
@@ -199,29 +164,16 @@ func (c *Config) complete() error {
 			fault(field, "%d, want %d to %d", *v, low, high)
 		}
 	}
-	concurrency, attempts := int64(c.Concurrency), int64(c.Attempts)
+	concurrency := int64(c.Concurrency)
 	number("PartSize", &c.PartSize, defaultPartSize, minPartSize, maxPartSize)
 	number("Concurrency", &concurrency, defaultConcurrency, 1, 1000)
-	number("Attempts", &attempts, defaultAttempts, 1, 100)
-	c.Concurrency, c.Attempts = int(concurrency), int(attempts)
+	c.Concurrency = int(concurrency)
 	return errors.Join(errs...)
 }
 
-func (c *Config) httpClient() (aws.HTTPClient, error) {
-	client := awshttp.NewBuildableClient()
-	if len(c.CA) == 0 {
-		return client, nil
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(c.CA) {
-		return nil, errors.New("aws: Config.CA: no certificate in PEM")
-	}
-	return client.WithTransportOptions(func(t *http.Transport) {
-		if t.TLSClientConfig == nil {
-			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		t.TLSClientConfig.RootCAs = pool
-	}), nil
+// conn is the part of a Config that says how the store is reached.
+func (c *Config) conn() *conn.Config {
+	return &conn.Config{Region: c.Region, Endpoint: c.Endpoint, Credentials: c.Credentials, CA: c.CA, Attempts: c.Attempts}
 }
 
 // sse are the three headers of SSE-C; all nil without a CustomerKey.

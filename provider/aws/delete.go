@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
 	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
@@ -84,7 +85,7 @@ func (s *Store) probeDelete(ctx context.Context, key string) (honoured bool, err
 	if err == nil {
 		return false, nil
 	}
-	honoured = statusOf(err) == http.StatusPreconditionFailed
+	honoured = conn.StatusOf(err) == http.StatusPreconditionFailed
 	_, removeErr := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.c.Bucket, Key: &key})
 	if !honoured {
 		return false, errors.Join(err, removeErr)

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
 	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
@@ -41,8 +42,8 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 		q.end = o.Offset + o.Length
 	}
 	body, found, err := s.ask(ctx, q)
-	beyond := statusOf(err) == http.StatusRequestedRangeNotSatisfiable // asked of the present version, by a store that looks at the range first
-	if o.Version != "" && (beyond || statusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
+	beyond := conn.StatusOf(err) == http.StatusRequestedRangeNotSatisfiable // asked of the present version, by a store that looks at the range first
+	if o.Version != "" && (beyond || conn.StatusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
 		// It is not the present version. The version ID is in the history.
 		id, lookErr := s.versionID(ctx, key, o.Version)
 		if lookErr == nil {
@@ -52,7 +53,7 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 			err = lookErr
 		}
 	}
-	if statusOf(err) == http.StatusRequestedRangeNotSatisfiable && o.Offset == 0 {
+	if conn.StatusOf(err) == http.StatusRequestedRangeNotSatisfiable && o.Offset == 0 {
 		body, found, err = s.ask(ctx, query{key: key, end: math.MaxInt64, version: o.Version, id: q.id}) // of no bytes
 	}
 	if err != nil {

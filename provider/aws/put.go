@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
 	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
@@ -100,8 +101,8 @@ func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, e
 	c := w.s.c.sse()
 	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
 
-	var tries attempts
-	out, err := w.s.client.PutObject(ctx, in, s3.WithAPIOptions(tries.watch))
+	var tries conn.Attempts
+	out, err := w.s.client.PutObject(ctx, in, s3.WithAPIOptions(tries.Watch))
 	if err != nil {
 		return w.outcome(ctx, err, &tries)
 	}
@@ -138,12 +139,12 @@ func (c *Config) kms() (types.ServerSideEncryption, *string) {
 
 // outcome finds out what became of a commit that returned err. What may have
 // been carried out is looked up: the object of this very Put is success.
-func (w *write) outcome(ctx context.Context, err error, tries *attempts) (provider.Info, error) {
+func (w *write) outcome(ctx context.Context, err error, tries *conn.Attempts) (provider.Info, error) {
 	refused := errors.Is(meaningOf(err), provider.ErrConflict)
 	if w.o.IfMatch != "" && isMissing(err) {
 		refused = true
 	}
-	if !tries.unanswered && !refused {
+	if !tries.Unanswered && !refused {
 		return provider.Info{}, err
 	}
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -152,7 +153,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *attempts) (provid
 	switch {
 	case readErr == nil && found.write == w.name:
 		return found.Info, nil
-	case refused && !tries.unanswered:
+	case refused && !tries.Unanswered:
 		return provider.Info{}, fmt.Errorf("%w: %w", provider.ErrConflict, err)
 	case refused:
 		// An attempt without an answer came before the one that was refused.

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
 	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
@@ -95,8 +96,8 @@ func (w *write) commit(ctx context.Context, id string, parts []types.CompletedPa
 	in.IfMatch, in.IfNoneMatch = w.conditions()
 	c := w.s.c.sse()
 	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
-	var tries attempts
-	out, err := w.s.client.CompleteMultipartUpload(ctx, in, s3.WithAPIOptions(tries.watch))
+	var tries conn.Attempts
+	out, err := w.s.client.CompleteMultipartUpload(ctx, in, s3.WithAPIOptions(tries.Watch))
 	if err != nil {
 		return w.outcome(ctx, err, &tries)
 	}
@@ -108,7 +109,7 @@ func (s *Store) abort(ctx context.Context, key, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.c.Bucket, Key: &key, UploadId: &id})
-	if err != nil && codeOf(err) != "NoSuchUpload" {
+	if err != nil && conn.CodeOf(err) != "NoSuchUpload" {
 		return fmt.Errorf("abort upload: %w", err)
 	}
 	return nil
