@@ -80,10 +80,11 @@ func (d *DNS) Run(t testing.TB, command ...string) string {
 
 func bindFiles(secret string) []testcontainers.ContainerFile {
 	var primary, secondary, zones strings.Builder
+	// With the usual tcp-listen-queue, of 10, racers wait a second for their next SYN.
 	options := func(b *strings.Builder, name string, port int) {
 		fmt.Fprintf(b, "options { directory %q; pid-file %q; session-keyfile none; listen-on port %d { any; }; listen-on-v6 { none; };\n"+
 			" recursion no; dnssec-validation no; allow-transfer { any; }; allow-notify { any; }; notify explicit;\n"+
-			" notify-delay 0; notify-rate 1000; serial-query-rate 1000; tcp-clients 1000; };\ncontrols {};\n",
+			" notify-delay 0; notify-rate 1000; serial-query-rate 1000; tcp-clients 1000; tcp-listen-queue 200; };\ncontrols {};\n",
 			"/var/lib/bind/"+name, "/run/"+name+".pid", port)
 	}
 	options(&primary, "primary", 53)

@@ -17,6 +17,9 @@ func wrap(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if already, ok := errors.AsType[*provider.Error](err); ok {
+		return already
+	}
 	return &provider.Error{Op: op, Provider: "rfc2136", Key: strings.TrimSpace(key), Err: err}
 }
 
@@ -50,6 +53,9 @@ func (s *session) refused(r *dns.Msg, err error, now time.Time) error {
 		default:
 			return denied("server %s refuses TSIG key %s (%s)", s.server, c.KeyName, dns.RcodeToString[int(t.Error)])
 		}
+		if errors.Is(err, dns.ErrAuth) { // the library checks no signature under NOTAUTH
+			return s.rcodeError(dns.RcodeNotAuth)
+		}
 		if errors.Is(err, dns.ErrTime) {
 			return fmt.Errorf("server %s: the clocks differ: its answer was signed at %s, and here it is %s", s.server,
 				time.Unix(int64(t.TimeSigned), 0).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
@@ -75,7 +81,7 @@ func apart(t *dns.TSIG, now time.Time) string {
 	}
 	server := time.Unix(seconds, 0).UTC()
 	return fmt.Sprintf(": it is %s there and %s here, %v apart", server.Format(time.RFC3339), now.UTC().Format(time.RFC3339),
-		server.Sub(now).Abs().Round(time.Second))
+		server.Sub(now).Abs().Round(10*time.Second))
 }
 
 // rcodeError is an answer that says no. An operator can do something about

@@ -231,3 +231,12 @@ func recordSet(rrs []dns.RR, name string, typ uint16) (rs provider.RecordSet, ok
 func sameSet(a, b provider.RecordSet) bool {
 	return a.Name == b.Name && a.Type == b.Type && a.TTL == b.TTL && slices.Equal(a.Values, b.Values)
 }
+
+// describe is a record set for an error about it.
+func describe(rs provider.RecordSet) string {
+	if len(rs.Values) == 0 {
+		return "none"
+	}
+	text := strings.Join(rs.Values, " ")
+	return fmt.Sprintf("%.200s with a TTL of %v", text, rs.TTL)
+}

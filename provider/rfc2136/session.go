@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -33,7 +34,7 @@ func (z *Zone) dial(ctx context.Context) (*session, error) {
 	for _, server := range z.c.Servers {
 		d := net.Dialer{Timeout: z.c.Timeout}
 		conn, err := d.DialContext(ctx, "tcp", server)
-		if ended := ctx.Err(); err != nil && ended != nil {
+		if ended := endOf(ctx); err != nil && ended != nil {
 			return nil, ended
 		}
 		if err != nil {
@@ -49,6 +50,15 @@ func (z *Zone) dial(ctx context.Context) (*session, error) {
 		return s, nil
 	}
 	return nil, errors.Join(errs...)
+}
+
+// endOf is ctx.Err(), also when a deadline has passed on the connection, to
+// which it was copied, a moment before it does in ctx.
+func endOf(ctx context.Context) error {
+	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 func (s *session) close() {
@@ -72,7 +82,7 @@ func (s *session) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	switch {
 	case err != nil:
 		// The end of ctx is why the connection was closed under the exchange.
-		return nil, fmt.Errorf("%s: %w", s.server, cmp.Or(ctx.Err(), err))
+		return nil, fmt.Errorf("%s: %w", s.server, cmp.Or(endOf(ctx), err))
 	case r.IsTsig() == nil: // the library checks a signature only if there is one
 		return nil, fmt.Errorf("%s: answer without a signature (%s): is this the primary, or something between?", s.server, dns.RcodeToString[r.Rcode])
 	}

@@ -24,7 +24,7 @@ func (z *Zone) settle(ctx context.Context, base uint32, m *dns.Msg, edits []edit
 		return z.settleInline(ctx, edits, cause)
 	}
 	z.c.Logger.Warn("reply to an update lost", "name", edits[0].name, "serial", base, "error", cause)
-	for repeat := 1; repeat <= maxRepeats && ctx.Err() == nil; repeat++ {
+	for repeat := 1; repeat <= maxRepeats && endOf(ctx) == nil; repeat++ {
 		ref, err := z.repeat(ctx, base, m, edits)
 		if err == nil || !errors.Is(err, errAgain) {
 			return ref, err
@@ -32,7 +32,7 @@ func (z *Zone) settle(ctx context.Context, base uint32, m *dns.Msg, edits []edit
 		cause = fmt.Errorf("%w; then: %w", cause, errors.Unwrap(err))
 		pause(ctx, time.Duration(repeat)*50*time.Millisecond)
 	}
-	if err := ctx.Err(); err != nil && !errors.Is(cause, err) {
+	if err := endOf(ctx); err != nil && !errors.Is(cause, err) {
 		cause = fmt.Errorf("%w; then: %w", cause, err)
 	}
 	return "", cause
@@ -132,7 +132,7 @@ func (s *session) served(ctx context.Context, edits []edit) (provider.ChangeRef,
 // settleInline can only look: an update that is under way has no serial that
 // would keep it from arriving later.
 func (z *Zone) settleInline(ctx context.Context, edits []edit, cause error) (provider.ChangeRef, error) {
-	if ctx.Err() != nil {
+	if endOf(ctx) != nil {
 		return "", cause
 	}
 	s, err := z.dial(ctx)

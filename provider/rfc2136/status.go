@@ -92,8 +92,8 @@ func (z *Zone) serialAt(ctx context.Context, addr string) (uint32, error) {
 	c := &dns.Client{Net: "tcp", Timeout: z.c.Timeout}
 	r, _, err := c.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: conn})
 	switch {
-	case ctx.Err() != nil:
-		return 0, ctx.Err()
+	case err != nil && endOf(ctx) != nil:
+		return 0, endOf(ctx)
 	case err != nil:
 		return 0, fmt.Errorf("authoritative server %s does not answer: %w", addr, err)
 	case r.Rcode != dns.RcodeSuccess:

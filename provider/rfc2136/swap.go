@@ -216,7 +216,7 @@ func (s *session) compare(ctx context.Context, e edit, all []edit) ([]dns.RR, er
 	}
 	now, there := recordSet(rrs, e.name, e.typ)
 	if there != (e.old != nil) || there && !sameSet(now, *e.old) {
-		return nil, fmt.Errorf("%s: %w", e, provider.ErrConflict)
+		return nil, wrap("dns swap", e.String(), fmt.Errorf("%w: the zone has %s", provider.ErrConflict, describe(now)))
 	}
 	if e.new == nil {
 		return rrs, nil
