@@ -17,6 +17,11 @@ import (
 // Budget goes on from there; it does without if it may not write. If it is
 // cancelled, what it had verified is kept.
 //
+// Of logs it finds what is missing between the segments there are, down to the
+// oldest position that a point needs, segments that contradict each other, and
+// points that need what is not there. That the end of a log was removed,
+// behind what points need, it cannot see: watch what [Log.Coverage] says.
+//
 // A chunk that is damaged and in no other pack is lost to the points that
 // need it. After [Repository.Repair] the next backup that reads the same
 // content stores it again, and they are whole again.
@@ -32,7 +37,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 		return CheckReport{}, fmt.Errorf("check: %w", err)
 	}
 	c := newChecker(r, o)
-	for _, step := range []func(context.Context) error{c.format, c.generations, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.content, c.points, c.links, c.confirm, c.losses} {
+	for _, step := range []func(context.Context) error{c.format, c.generations, c.sessions, c.condemned, c.verified, c.indexes, c.packs, c.readLogs, c.content, c.points, c.links, c.confirm, c.judgeLogs, c.losses} {
 		if err := step(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check: %w", err)
 		}
@@ -42,7 +47,8 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 
 func newChecker(r *Repository, o CheckOptions) *checker {
 	return &checker{r: newRepository(r.c, r.keys), o: o, report: CheckReport{At: time.Now().UTC(), Period: o.Period},
-		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID]walked{}, lists: map[listPage]below{}, sums: map[PointID][]byte{}}
+		problems: map[string]*Problem{}, missing: map[string]bool{}, badPacks: map[uint32]bool{}, badChunks: map[place]bool{}, pages: map[chunkID]walked{}, lists: map[listPage]below{}, sums: map[PointID][]byte{},
+		logs: map[string]*checkedLog{}, badSegments: map[string]bool{}, lacking: map[PointID][]LogPosition{}}
 }
 
 type checker struct {
@@ -53,7 +59,7 @@ type checker struct {
 	problems  map[string]*Problem
 	infos     []provider.Info // packs in the store
 	stored    map[string]bool
-	last      map[[32]byte]verification // what earlier checks found, and then this one
+	last      map[[32]byte]verification // what earlier checks found of packs and segments, and then this one
 	doomed    map[[32]byte]bool         // packs that a prune is about to delete
 	missing   map[string]bool           // problems that something is not there
 	badPacks  map[uint32]bool
@@ -62,6 +68,11 @@ type checker struct {
 	lists     map[listPage]below // the same for lists of chunks
 	sums      map[PointID][]byte // of the manifests, nil for those that cannot be read
 	linked    []link             // manifests that others name
+
+	logs        map[string]*checkedLog // by what stands for their names in keys
+	segments    []provider.Info        // of all of them, in the store
+	badSegments map[string]bool        // found damaged when all of them was read
+	lacking     map[PointID][]LogPosition
 }
 
 type place struct {
@@ -228,6 +239,7 @@ func (c *checker) points(ctx context.Context) error {
 			c.problem(key, m.point.Damaged).Points = []PointID{m.point.ID}
 			continue
 		}
+		c.needsOf(m)
 		for _, p := range m.packs {
 			if n, ok := c.r.index.packBySum(p.sum); ok && c.r.index.pack(n).object == "" && !c.doomed[p.sum] {
 				key := packKey(p.kind, p.sum)

@@ -14,17 +14,17 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// due returns the packs to read, in the order of reading, and how many of
-// them to read whatever the budget.
+// due returns the packs and segments to read, in the order of reading, and how
+// many of them to read whatever the budget.
 func (c *checker) due() (packs []provider.Info, always int) {
 	all := c.o.ReadData || c.o.Budget != (CheckBudget{})
-	for _, info := range c.infos {
-		if all || c.last[sumOf(info.Key)].damaged {
+	for _, info := range slices.Concat(c.infos, c.segments) {
+		if all || c.last[contentID(info.Key)].damaged {
 			packs = append(packs, info)
 		}
 	}
 	slices.SortStableFunc(packs, func(a, b provider.Info) int {
-		x, y := c.last[sumOf(a.Key)], c.last[sumOf(b.Key)]
+		x, y := c.last[contentID(a.Key)], c.last[contentID(b.Key)]
 		switch {
 		case x.damaged && !y.damaged:
 			return -1
@@ -33,14 +33,14 @@ func (c *checker) due() (packs []provider.Info, always int) {
 		}
 		return cmp.Or(c.since(a).Compare(c.since(b)), strings.Compare(a.Key, b.Key))
 	})
-	always = slices.IndexFunc(packs, func(info provider.Info) bool { return !c.last[sumOf(info.Key)].damaged })
+	always = slices.IndexFunc(packs, func(info provider.Info) bool { return !c.last[contentID(info.Key)].damaged })
 	if always < 0 || c.o.ReadData {
 		always = len(packs)
 	}
 	return packs, always
 }
 
-// since is when a pack was last known to be right: verified, or stored. If a
+// since is when a pack or segment was last known to be right: verified, or stored. If a
 // new pack came before all others, a busy repository would never get round
 // to its old ones.
 func (c *checker) since(info provider.Info) time.Time {
@@ -48,7 +48,7 @@ func (c *checker) since(info provider.Info) time.Time {
 	if at.After(c.report.At) {
 		at = c.report.At // clocks differ
 	}
-	if v := c.last[sumOf(info.Key)]; !v.damaged && v.at.After(at) {
+	if v := c.last[contentID(info.Key)]; !v.damaged && v.at.After(at) {
 		at = v.at
 	}
 	return at
@@ -72,8 +72,8 @@ func (c *checker) content(ctx context.Context) error {
 // coverage tells how much was verified within the period.
 func (c *checker) coverage() {
 	var fresh int64
-	for _, info := range c.infos {
-		if v := c.last[sumOf(info.Key)]; !v.damaged && !v.at.IsZero() && c.report.At.Sub(v.at) <= c.o.Period {
+	for _, info := range slices.Concat(c.infos, c.segments) {
+		if v := c.last[contentID(info.Key)]; !v.damaged && !v.at.IsZero() && c.report.At.Sub(v.at) <= c.o.Period {
 			fresh += info.Size
 		}
 		if at := c.since(info); c.report.Oldest.IsZero() || at.Before(c.report.Oldest) {
@@ -81,12 +81,12 @@ func (c *checker) coverage() {
 		}
 	}
 	c.report.Verified = 1
-	if c.report.Bytes > 0 {
-		c.report.Verified = float64(fresh) / float64(c.report.Bytes)
+	if all := c.report.Bytes + c.report.Segments.Bytes; all > 0 {
+		c.report.Verified = float64(fresh) / float64(all)
 	}
 }
 
-// A packReader is the reading of one check. The checker's lock guards it.
+// A packReader is the reading of packs and segments of one check. The checker's lock guards it.
 type packReader struct {
 	c     *checker
 	began time.Time
@@ -98,21 +98,23 @@ type packReader struct {
 	found []verdictOnPack
 }
 
-// run hands packs to workers until the budget is used up.
+// run hands them to workers until the budget is used up.
 func (r *packReader) run(ctx context.Context, packs []provider.Info, always int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	budget := r.c.o.Budget
 	limit := int64(1) << 62
 	if budget.Share > 0 {
-		limit = int64(budget.Share * float64(r.c.report.Bytes))
+		limit = int64(budget.Share * float64(r.c.report.Bytes+r.c.report.Segments.Bytes))
 	}
 	if budget.Bytes > 0 {
 		limit = min(limit, budget.Bytes)
 	}
 	for n, sum := 0, int64(0); n < len(packs) && (n <= always || sum < limit); n++ {
 		r.todo += packs[n].Size
-		r.largest = min(max(r.largest, packs[n].Size), maxPack)
+		if !isLogKey(packs[n].Key) {
+			r.largest = min(max(r.largest, packs[n].Size), maxPack)
+		}
 		if n >= always {
 			sum += packs[n].Size
 		}
@@ -125,7 +127,7 @@ func (r *packReader) run(ctx context.Context, packs []provider.Info, always int)
 			ids := r.c.r.keys.newIdentifier()
 			for info := range next {
 				var err error
-				if buf, err = r.pack(ctx, info, buf, ids); err != nil {
+				if buf, err = r.one(ctx, info, buf, ids); err != nil {
 					cancel(err)
 				}
 			}
@@ -149,16 +151,22 @@ func (r *packReader) run(ctx context.Context, packs []provider.Info, always int)
 	return context.Cause(ctx)
 }
 
-// pack reads one pack, into buf if that is large enough.
-func (r *packReader) pack(ctx context.Context, info provider.Info, buf []byte, ids *identifier) ([]byte, error) {
+// one reads one pack, into buf if that is large enough, or one segment.
+func (r *packReader) one(ctx context.Context, info provider.Info, buf []byte, ids *identifier) ([]byte, error) {
 	if ctx.Err() != nil {
 		return buf, nil
 	}
 	began := time.Now()
-	if int64(cap(buf)) < info.Size && info.Size <= maxPack {
-		buf = make([]byte, info.Size, max(info.Size, r.largest))
+	var ok bool
+	var err error
+	if isLogKey(info.Key) {
+		ok, err = r.c.segment(ctx, info)
+	} else {
+		if int64(cap(buf)) < info.Size && info.Size <= maxPack {
+			buf = make([]byte, info.Size, max(info.Size, r.largest))
+		}
+		ok, err = r.c.pack(ctx, info, buf, ids)
 	}
-	ok, err := r.c.pack(ctx, info, buf, ids)
 	if errors.Is(err, provider.ErrNotFound) {
 		return buf, nil
 	}
@@ -166,15 +174,20 @@ func (r *packReader) pack(ctx context.Context, info provider.Info, buf []byte, i
 		return buf, err
 	}
 	r.c.mu.Lock()
-	r.c.report.ReadPacks++
-	r.c.report.Read += info.Size
+	rep := &r.c.report
+	if isLogKey(info.Key) {
+		rep.ReadSegments.add(info.Size)
+	} else {
+		rep.ReadPacks++
+		rep.Read += info.Size
+	}
 	if r.c.o.Progress != nil {
-		r.c.o.Progress(Progress{Items: int64(r.c.report.ReadPacks), Bytes: r.todo, Read: r.c.report.Read})
+		r.c.o.Progress(Progress{Items: int64(rep.ReadPacks + rep.ReadSegments.Segments), Bytes: r.todo, Read: rep.Read + rep.ReadSegments.Bytes})
 	}
 	if len(r.found) == 0 || began.Before(r.since) {
 		r.since = began
 	}
-	sum := sumOf(info.Key)
+	sum := contentID(info.Key)
 	r.found = append(r.found, verdictOnPack{sum, !ok})
 	r.c.last[sum] = verification{at: began, damaged: !ok}
 	full := len(r.found) >= verifiedPerObject

@@ -14,21 +14,23 @@ import (
 // lost.
 func (c *checker) losses(ctx context.Context) error {
 	harmed := map[PointID]bool{}
+	incomplete := map[PointID]bool{} // of these some item is lost, too
 	for _, p := range c.problems {
 		slices.Sort(p.Points)
 		c.report.Problems = append(c.report.Problems, *p)
 		for _, id := range p.Points {
 			harmed[id] = true
+			incomplete[id] = incomplete[id] || !isLogKey(p.Key)
 		}
 	}
 	slices.SortFunc(c.report.Problems, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
 	for _, id := range slices.Sorted(maps.Keys(harmed)) {
-		d := DamagedPoint{ID: id, Reason: reason(id, c.report.Problems)}
+		d := DamagedPoint{ID: id, Reason: reason(id, c.report.Problems), Logs: c.lacking[id]}
 		m, err := c.r.manifest(ctx, id)
 		switch {
 		case err == nil:
 			d.Name = m.point.Name
-			if err = c.lossOf(ctx, m, &d); err == nil && d.Items == 0 { // its pages can be read, and do not belong together
+			if err = c.lossOf(ctx, m, &d); err == nil && d.Items == 0 && incomplete[id] { // its pages can be read, and do not belong together
 				for _, root := range m.roots {
 					d.lose(Loss{Items: root.items, Bytes: -1})
 				}

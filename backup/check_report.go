@@ -9,13 +9,14 @@ import (
 )
 
 // CheckOptions say how much to check. The zero value checks the structure:
-// that everything is there with the right size, and that all metadata can be
-// read.
+// that everything is there with the right size, that all metadata can be
+// read, and that logs have no gaps.
 type CheckOptions struct {
-	// ReadData reads, decrypts and verifies the content of every pack.
+	// ReadData reads, decrypts and verifies the content of every pack and
+	// every segment of a log.
 	ReadData bool
 
-	// Budget does the same for a part of the packs, those first that were
+	// Budget does the same for a part of them, those first that were
 	// verified or stored longest ago, so that regular checks come round to
 	// every byte: with a Share of 1/30, in 30 checks. It excludes ReadData.
 	Budget CheckBudget
@@ -25,22 +26,23 @@ type CheckOptions struct {
 	Period time.Duration
 
 	// Replica says that the store is meant to hold copies of some of the
-	// points: that others are missing is no finding.
+	// points: that others are missing is no finding, nor is a gap in a log
+	// that no point needs.
 	Replica bool
 
-	// Progress is called now and then, not concurrently: Items are packs
-	// read, Read their bytes, Bytes what there is to read.
+	// Progress is called now and then, not concurrently: Items are packs and
+	// segments read, Read their bytes, Bytes what there is to read.
 	Progress func(Progress)
 }
 
 // A CheckBudget bounds how much a check reads; what is used up first counts.
-// The pack with which it is used up is still read, and one is always read,
-// so that packs larger than the budget have their turn, too. Packs that were
-// found damaged before are read in addition, to see whether they still are.
+// The pack or segment with which it is used up is still read, and one is
+// always read, so that what is larger than the budget has its turn, too. What
+// was found damaged before is read in addition, to see whether they still are.
 type CheckBudget struct {
-	Share float64       // of the bytes of all packs, above 0 and at most 1
-	Bytes int64         // of packs
-	Time  time.Duration // after which no further pack is begun
+	Share float64       // of the bytes of all packs and segments, above 0 and at most 1
+	Bytes int64         // of packs and segments
+	Time  time.Duration // after which no further one is begun
 }
 
 const defaultCheckPeriod = 30 * 24 * time.Hour
@@ -75,12 +77,17 @@ type CheckReport struct {
 	ReadPacks int   `json:"readPacks"`
 	Read      int64 `json:"read"`
 
-	// Verified is the share of Bytes that some check has read and found
-	// right within Period, from 0 to 1; 1 if there are no packs.
+	Logs         int       `json:"logs"`         // that the store or a point tells of
+	Segments     LogAmount `json:"segments"`     // of them, in the store
+	ReadSegments LogAmount `json:"readSegments"` // of those, read and verified by this check
+
+	// Verified is the share of the bytes of packs and segments that some
+	// check has read and found right within Period, from 0 to 1; 1 if there
+	// are none.
 	Verified float64 `json:"verified"`
 
-	// Oldest is when the pack that was verified longest ago was verified,
-	// or stored if it never was; zero if there are no packs.
+	// Oldest is when the pack or segment that was verified longest ago was
+	// verified, or stored if it never was; zero if there are none.
 	Oldest time.Time `json:"oldest,omitzero"`
 
 	// Unrecorded says why it could not be recorded what was verified, if so:
@@ -92,6 +99,11 @@ type CheckReport struct {
 	// are missing, or not as they were, though nobody has forgotten them.
 	Omitted []Omission `json:"omitted,omitempty"`
 
+	// LostLogs are stretches of logs that cannot be read, by log, branch and
+	// position: no moment within can be returned to, nor any after it from
+	// points before it.
+	LostLogs []LogLoss `json:"lostLogs,omitempty"`
+
 	Damaged  []DamagedPoint `json:"damaged,omitempty"`  // by ID
 	Problems []Problem      `json:"problems,omitempty"` // by Key
 }
@@ -99,17 +111,50 @@ type CheckReport struct {
 // OK reports whether nothing is wrong.
 func (c CheckReport) OK() bool { return len(c.Problems) == 0 && len(c.Omitted) == 0 }
 
-// A Problem is one damaged or missing object.
+// A Problem is one damaged or missing object. A gap in a log counts as one
+// missing segment.
 type Problem struct {
 	Key    string    `json:"key"`              // the object
-	Points []PointID `json:"points,omitempty"` // points that cannot be restored in full because of it
+	Points []PointID `json:"points,omitempty"` // points that cannot be restored in full, or not to a consistent state, because of it
 	// Repairable: [Repository.Repair] or [Repository.Prune] mends it, and
 	// nothing is lost.
 	Repairable bool   `json:"repairable,omitempty"`
 	Text       string `json:"text"` // what is wrong
 }
 
-// A DamagedPoint cannot be restored in full.
+// A LogLoss is a stretch of a log that cannot be read: it is missing, or in a
+// damaged segment only, or two segments disagree about it.
+type LogLoss struct {
+	Log    string `json:"log,omitempty"` // name; empty if nothing that can be read tells it
+	Branch uint32 `json:"branch"`
+	From   uint64 `json:"from"` // positions, half-open
+	To     uint64 `json:"to"`
+
+	// First and Last are the times of the first and the last commit within,
+	// or if that is not known those of the last commit before and of the
+	// first behind; zero if there is none.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+
+	Key    string    `json:"key"`              // of the Problem
+	Text   string    `json:"text"`             // of the Problem
+	Points []PointID `json:"points,omitempty"` // that are not consistent without it
+}
+
+// String describes the loss in one line.
+func (l LogLoss) String() string {
+	s := fmt.Sprintf("log %q, branch %d, positions %d to %d", l.Log, l.Branch, l.From, l.To)
+	if at := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }; !l.First.IsZero() && !l.Last.IsZero() {
+		s += fmt.Sprintf(", commits from %s to %s", at(l.First), at(l.Last))
+	} else if !l.First.IsZero() {
+		s += fmt.Sprintf(", commits after %s", at(l.First))
+	} else if !l.Last.IsZero() {
+		s += fmt.Sprintf(", commits before %s", at(l.Last))
+	}
+	return fmt.Sprintf("%s: %s (%s not consistent without)", s, l.Text, count(len(l.Points), "point"))
+}
+
+// A DamagedPoint cannot be restored in full, or not to a consistent state.
 type DamagedPoint struct {
 	ID     PointID `json:"id"`
 	Name   string  `json:"name,omitempty"` // of the workload, if the manifest can be read
@@ -121,6 +166,11 @@ type DamagedPoint struct {
 	Items int64  `json:"items,omitempty"` // of which something is lost
 	Bytes int64  `json:"bytes,omitempty"` // of content that is lost with them
 	Lost  []Loss `json:"lost,omitempty"`  // the first 100 of them, in the order of paths
+
+	// Logs are what the point needs of logs and what is not all there: its
+	// items may be whole, but it cannot be brought to the position where it
+	// is consistent.
+	Logs []LogPosition `json:"logs,omitempty"`
 }
 
 // A Loss is an item of which something is lost, or a stretch of items whose
@@ -147,6 +197,10 @@ func (c CheckReport) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d whole and %d damaged\n", count(c.Points, "point"), c.Whole, len(c.Damaged))
 	fmt.Fprintf(&b, "%s with %s, of which %s with %s were read\n", count(c.Packs, "pack"), size(c.Bytes), count(c.ReadPacks, "pack"), size(c.Read))
+	if c.Logs > 0 {
+		fmt.Fprintf(&b, "%s, %s with %s, of which %s with %s were read\n", count(c.Logs, "log"), count(c.Segments.Segments, "segment"), size(c.Segments.Bytes),
+			count(c.ReadSegments.Segments, "segment"), size(c.ReadSegments.Bytes))
+	}
 	fmt.Fprintf(&b, "verified within %v: %.1f %%", c.Period, 100*c.Verified)
 	if !c.Oldest.IsZero() {
 		fmt.Fprintf(&b, "; longest ago: %s, %v", c.Oldest.UTC().Format(time.RFC3339), c.At.Sub(c.Oldest).Truncate(time.Second))
@@ -157,6 +211,9 @@ func (c CheckReport) String() string {
 	}
 	for _, d := range c.Damaged {
 		b.WriteString(d.String())
+	}
+	for _, l := range c.LostLogs {
+		fmt.Fprintf(&b, "lost: %s\n", l)
 	}
 	for _, o := range c.Omitted {
 		fmt.Fprintf(&b, "point %s\n", o)
@@ -191,6 +248,9 @@ func (d DamagedPoint) String() string {
 		default:
 			fmt.Fprintf(&b, "  lost: the list of %s\n", count(int(l.Items), "item"))
 		}
+	}
+	for _, p := range d.Logs {
+		fmt.Fprintf(&b, "  not consistent: needs log %q, branch %d, positions %d to %d\n", p.Log, p.Branch, p.From, p.Consistent)
 	}
 	if more := d.Items - listedItems(d.Lost); more > 0 {
 		fmt.Fprintf(&b, "  and %d more\n", more)

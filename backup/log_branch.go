@@ -25,7 +25,10 @@ type Branch struct {
 	History []byte `json:"history,omitempty"`
 }
 
-const maxBranches = 4096 // between a branch and its oldest ancestor
+const (
+	maxBranches     = 4096 // between a branch and its oldest ancestor
+	maxBranchObject = maxHeader + maxHistory + 1<<10
+)
 
 // StartBranch records where a branch comes from. It can be repeated;
 // [ErrSplit] if another origin is recorded. It is never removed.
@@ -110,7 +113,7 @@ func (l *Log) sealBranch(o origin, history []byte) ([]byte, error) {
 // [provider.ErrNotFound] if that is not recorded.
 func (l *Log) readBranch(ctx context.Context, branch uint32) (o origin, history func() ([]byte, error), err error) {
 	key := l.startKey(branch)
-	b, _, err := provider.ReadAll(ctx, l.r.c.Store, key, maxHeader+maxHistory+1<<10)
+	b, _, err := provider.ReadAll(ctx, l.r.c.Store, key, maxBranchObject)
 	if err != nil {
 		if errors.Is(err, provider.ErrCorrupt) {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -226,31 +229,61 @@ type leg struct {
 	lo, hi uint64
 }
 
-// way returns the legs from the oldest ancestor to a branch, in order.
-func (l *Log) way(ctx context.Context, branch uint32) ([]leg, error) {
-	out := []leg{{branch: branch, hi: math.MaxUint64}}
-	for range maxBranches {
-		first := &out[0]
-		o, _, err := l.readBranch(ctx, first.branch)
+// way returns the legs to a branch, in order: from the oldest ancestor, or
+// from that on which the position from is read.
+func (l *Log) way(ctx context.Context, branch uint32, from uint64) ([]leg, error) {
+	return wayTo(branch, from, func(b uint32) (origin, bool, error) {
+		o, _, err := l.readBranch(ctx, b)
 		if errors.Is(err, provider.ErrNotFound) {
-			return out, nil
+			return o, false, nil
 		}
-		if err != nil {
-			return nil, fmt.Errorf("origin of branch %d: %w", first.branch, err)
+		return o, err == nil, err
+	})
+}
+
+// A wayError says of which branch it is not known where it comes from.
+type wayError struct {
+	branch uint32
+	err    error
+}
+
+func (e *wayError) Error() string { return fmt.Sprintf("origin of branch %d: %v", e.branch, e.err) }
+
+func (e *wayError) Unwrap() error { return e.err }
+
+// wayTo is [Log.way] with any way to learn where a branch comes from.
+func wayTo(branch uint32, from uint64, originOf func(branch uint32) (o origin, known bool, err error)) ([]leg, error) {
+	out := []leg{{branch: branch, hi: math.MaxUint64}} // the youngest first
+	seen := map[uint32]bool{}
+	for {
+		last := &out[len(out)-1]
+		seen[last.branch] = true
+		o, known, err := originOf(last.branch)
+		switch {
+		case err != nil:
+			return nil, &wayError{last.branch, err}
+		case known && seen[o.parent]:
+			return nil, &wayError{last.branch, fmt.Errorf("%w: branch %d is an ancestor of itself", ErrDamaged, o.parent)}
+		case len(out) > maxBranches:
+			return nil, &wayError{branch, fmt.Errorf("%w: it has more than %d ancestors", ErrDamaged, maxBranches)}
+		case known:
+			last.lo = o.at
 		}
-		// A branch that parts from its parent before that began parts from
-		// one of its ancestors.
-		first.lo = o.at
-		if slices.ContainsFunc(out, func(x leg) bool { return x.branch == o.parent }) {
-			return nil, fmt.Errorf("%w: branch %d is an ancestor of itself", ErrDamaged, o.parent)
+		if !known || last.lo <= from {
+			break
 		}
-		out = slices.Insert(out, 0, leg{branch: o.parent, hi: o.at})
-		for i := len(out) - 1; i > 0; i-- {
-			out[i-1].hi = min(out[i-1].hi, out[i].hi)
-			out[i].lo = min(out[i].lo, out[i].hi)
-		}
+		out = append(out, leg{branch: o.parent, hi: o.at})
 	}
-	return nil, fmt.Errorf("%w: branch %d has more than %d ancestors", ErrDamaged, branch, maxBranches)
+	// A branch that parts from its parent before that began parts from one of
+	// its ancestors.
+	for i := 1; i < len(out); i++ {
+		out[i].hi = min(out[i].hi, out[i-1].hi)
+	}
+	for i := range out {
+		out[i].lo = min(out[i].lo, out[i].hi)
+	}
+	slices.Reverse(out)
+	return out, nil
 }
 
 // logName reads from an object of a log whose it is.
@@ -259,7 +292,7 @@ func (r *Repository) logName(ctx context.Context, info provider.Info) (string, e
 	l := &Log{r: r, prefix: logPrefix + id + "/"}
 	var name string
 	if number, what, _ := strings.Cut(rest, "/"); what == startName {
-		b, _, err := provider.ReadAll(ctx, r.c.Store, info.Key, maxHeader+maxHistory+1<<10)
+		b, _, err := provider.ReadAll(ctx, r.c.Store, info.Key, maxBranchObject)
 		if err != nil {
 			return "", err
 		}

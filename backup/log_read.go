@@ -28,7 +28,8 @@ type Coverage struct {
 	Gaps []Gap // in ascending order; see [Log.Coverage]
 
 	// First and Last are the times of the first and the last commit between
-	// the position asked for and End; zero if there is none.
+	// the position asked for and End; zero if there is none. Segments that
+	// cannot tell because they are damaged are left out.
 	First, Last time.Time
 
 	Segments int   // of which this was found out
@@ -74,7 +75,7 @@ func (l *Log) Coverage(ctx context.Context, branch uint32, from, to uint64) (Cov
 // cover compares a listing with what is asked for. used are the segments
 // before the first gap.
 func (l *Log) cover(ctx context.Context, branch uint32, from, to uint64) (c Coverage, used []storedSpan, err error) {
-	way, err := l.way(ctx, branch)
+	way, err := l.way(ctx, branch, from)
 	if err != nil {
 		return c, nil, err
 	}
@@ -112,8 +113,15 @@ func (l *Log) cover(ctx context.Context, branch uint32, from, to uint64) (c Cove
 
 // commits fills in the times of commits.
 func (l *Log) commits(ctx context.Context, c *Coverage, used []storedSpan) error {
-	for _, f := range used {
+	look := func(f storedSpan) (sealedSegment, error) {
 		seg, err := l.interval(ctx, f.span, f.size)
+		if isDamage(err) && !errors.Is(err, provider.ErrNotFound) {
+			return sealedSegment{}, nil // Check tells of it; its neighbours tell times, too
+		}
+		return seg, err
+	}
+	for _, f := range used {
+		seg, err := look(f)
 		if err != nil {
 			return err
 		}
@@ -125,7 +133,7 @@ func (l *Log) commits(ctx context.Context, c *Coverage, used []storedSpan) error
 		return nil
 	}
 	for _, f := range slices.Backward(used) {
-		seg, err := l.interval(ctx, f.span, f.size)
+		seg, err := look(f)
 		if err != nil {
 			return err
 		}
@@ -157,7 +165,7 @@ func (l *Log) Open(ctx context.Context, branch uint32, from, to uint64) (io.Read
 		g := c.Gaps[0]
 		return nil, fmt.Errorf("open log %q: %w: branch %d, %d to %d, and %d further gaps", l.name, ErrGap, g.Branch, g.From, g.To, len(c.Gaps)-1)
 	}
-	way, err := l.way(ctx, branch)
+	way, err := l.way(ctx, branch, from)
 	if err != nil {
 		return nil, fmt.Errorf("open log %q: %w", l.name, err)
 	}

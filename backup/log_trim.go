@@ -229,7 +229,7 @@ func (l *Log) floors(ctx context.Context, branches []uint32, needs []logNeed) (m
 	}
 	slices.Sort(all)
 	for _, b := range slices.Compact(all) {
-		way, err := l.way(ctx, b)
+		way, err := l.way(ctx, b, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -17,18 +17,19 @@ type RepairOptions struct {
 	// From is a replica: another store that holds copies of objects of this
 	// repository. What is damaged here, and packs that indexes list and that
 	// are gone, are taken from there, if what is there proves to be right.
+	// Segments of logs that are missing are not: copy the log for that.
 	From provider.BlobStore
 
-	// ReadData reads every pack to find what is damaged. Otherwise only those
-	// are read of which a [Repository.Check] or an earlier Repair has found
+	// ReadData reads every pack, and every segment of a log, to find what is
+	// damaged. Otherwise only those are read of which a [Repository.Check] or an earlier Repair has found
 	// that they are.
 	ReadData bool
 
 	// DryRun changes nothing and reports what would be tried.
 	DryRun bool
 
-	// Progress is called now and then from one goroutine: Items are packs
-	// read, Read their bytes.
+	// Progress is called now and then from one goroutine: Items are packs and
+	// segments read, Read their bytes.
 	Progress func(Progress)
 }
 
@@ -53,8 +54,8 @@ type Repaired struct {
 }
 
 // Repair puts back what can be made from the rest, or from a replica: the
-// format object, keys, indexes; from a replica packs and manifests, too. What
-// it takes from there has to prove that it is what was here: packs and indexes
+// format object, keys, indexes; from a replica packs, manifests and what
+// belongs to logs, too. What it takes from there has to prove that it is what was here: packs and indexes
 // by their names, everything else by its signature. It replaces an object only
 // under the condition that it is the damaged one, and never deletes what it
 // has nothing for in its place, except what is of no use to anybody.
@@ -76,7 +77,7 @@ func (r *Repository) Repair(ctx context.Context, o RepairOptions) (RepairReport,
 		return RepairReport{}, fmt.Errorf("repair: %w", err)
 	}
 	p := &repairer{known: current, r: newRepository(current.c, current.keys), o: o, from: firstIn(o.From)}
-	for _, step := range []func(context.Context) error{p.format, p.generations, p.manifests, p.sessions, p.state, p.indexes, p.damagedPacks, p.unmark} {
+	for _, step := range []func(context.Context) error{p.format, p.generations, p.manifests, p.sessions, p.state, p.indexes, p.damagedPacks, p.unmark, p.logs} {
 		err := step(ctx)
 		for _, all := range [][]Repaired{p.rep.Mended, p.rep.Unmended} {
 			slices.SortFunc(all, func(a, b Repaired) int { return strings.Compare(a.Key, b.Key) })

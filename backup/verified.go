@@ -12,10 +12,10 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// What checks have read is kept in write-once objects, each with the packs of
-// one stretch of work: verified/<id>, where the time in the id, which the
-// seal is bound to, is when that stretch began. For each pack the youngest
-// object counts. Nothing but the order of checking depends on them: losing
+// What checks have read is kept in write-once objects, each with the packs,
+// and the segments of logs, of one stretch of work: verified/<id>, where the
+// time in the id, which the seal is bound to, is when that stretch began. For
+// each pack and segment the youngest object counts. Nothing but the order of checking depends on them: losing
 // one costs reading its packs again earlier than necessary.
 
 const (
@@ -25,9 +25,9 @@ const (
 
 func verifiedKey(id PointID) string { return verifiedPrefix + string(id) }
 
-// A verdictOnPack says what a check found when it read a pack.
+// A verdictOnPack says what a check found when it read a pack, or a segment.
 type verdictOnPack struct {
-	sum     [32]byte
+	sum     [32]byte // or segmentID
 	damaged bool
 }
 
@@ -156,7 +156,7 @@ func (r *Repository) putVerified(ctx context.Context, began time.Time, packs []v
 }
 
 // tidyVerified removes the objects that say nothing any more: those of whose
-// packs each is gone, or in a younger object; those from the future; and
+// packs and segments each is gone, or in a younger object; those from the future; and
 // those that cannot be read. There is nothing to put in their place, so it
 // does not matter where this is interrupted or how many do it at once.
 func (r *Repository) tidyVerified(ctx context.Context, stored func(sum [32]byte) bool) (removed []string, err error) {
@@ -165,13 +165,24 @@ func (r *Repository) tidyVerified(ctx context.Context, stored func(sum [32]byte)
 		return nil, err
 	}
 	var remove []string
+	var segments map[[32]byte]bool // listed only if something is neither a pack that is there nor in a younger object
 	for o, err := range r.verifiedObjects(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		needed := false
+		needed, unknown := false, false
 		for _, p := range o.packs {
-			needed = needed || last[p.sum].object == o.id && stored(p.sum)
+			latest, pack := last[p.sum].object == o.id, stored(p.sum)
+			needed = needed || latest && pack
+			unknown = unknown || latest && !pack
+		}
+		if unknown && !needed && segments == nil {
+			if segments, err = r.segmentIDs(ctx); err != nil {
+				return nil, err
+			}
+		}
+		for _, p := range o.packs {
+			needed = needed || last[p.sum].object == o.id && segments[p.sum]
 		}
 		if !needed {
 			remove = append(remove, o.key)
@@ -184,4 +195,16 @@ func (r *Repository) tidyVerified(ctx context.Context, stored func(sum [32]byte)
 		removed = append(removed, key)
 	}
 	return removed, nil
+}
+
+// segmentIDs lists the segments of all logs.
+func (r *Repository) segmentIDs(ctx context.Context) (map[[32]byte]bool, error) {
+	out := map[[32]byte]bool{}
+	for info, err := range r.c.Store.List(ctx, logPrefix, provider.ListOptions{}) {
+		if err != nil {
+			return nil, fmt.Errorf("list logs: %w", err)
+		}
+		out[segmentID(info.Key)] = true
+	}
+	return out, nil
 }
