@@ -27,9 +27,9 @@ type Version string
 // Keys are non-empty valid UTF-8 of at most 1,024 bytes; Put refuses any
 // other with [ErrInvalidKey]. A store takes every such key or refuses it with
 // ErrInvalidKey before anything is written; it always takes keys of the form
-// [a-z0-9._/-] with no empty, "." or ".." segment and none of more than 255
-// bytes, of which none is another's path prefix ("a" beside "a/b"). Nothing is ever found under a key that Put
-// refuses.
+// [a-z0-9._/-] in at most 254 segments, none of which is empty, ends in a dot
+// or has more than 255 bytes, if no key is another's path prefix ("a" beside
+// "a/b"). Nothing is ever found under a key that Put refuses.
 //
 // A store is safe for concurrent use by goroutines and by processes, and
 // reads see writes: once Put or Delete has returned, every Get, Stat and List

@@ -11,20 +11,21 @@ import (
 )
 
 var keyClauses = []clause{
-	sentence("keys-plain", "Keys of the form [a-z0-9._/-] of up to 1,024 bytes, 255 in a segment, are always taken.", keysPlain),
+	sentence("keys-plain", "Keys of the form [a-z0-9._/-] of up to 1,024 bytes, in up to 254 segments of up to 255 that end in no dot, are always taken.", keysPlain),
 	sentence("keys-refused", "A key that is empty, longer than 1,024 bytes or not UTF-8 is ErrInvalidKey, and nothing is written.", keysRefused),
 	sentence("keys-odd", "Any other key is taken as it is, beside all others, or refused with ErrInvalidKey before anything is written.", keysOdd),
 	sentence("keys-beside", "Keys that differ only by case, or of which one is another's path prefix, do not disturb each other, or are refused.", keysBeside),
 }
 
+// maxSegments is how many segments a key has that every store takes.
+const maxSegments = 254
+
 func keysPlain(ctx context.Context, p *probe) error {
 	names := []string{"a", "0", "a-b_c.d/e/0", "x.y", "x-y/..z", "x-y/-", "packs/ab/" + strings.Repeat("ab", 32)}
 	names = append(names, strings.Repeat("n", 255), "n/"+strings.Repeat("n", 255)+"/n")
 	long := strings.Repeat(strings.Repeat("k", 254)+"/", 5)
-	deep := strings.Repeat("d/", 512)
-	for _, s := range []string{long, deep} {
-		names = append(names, s[:1024-len(p.prefix)-1]+"e")
-	}
+	deep := strings.Repeat("d/", maxSegments-1-strings.Count(p.prefix, "/"))
+	names = append(names, long[:1024-len(p.prefix)-1]+"e", deep+"e")
 	return p.keep(ctx, names, never)
 }
 
@@ -72,8 +73,11 @@ func (p *probe) keep(ctx context.Context, names []string, mayRefuse func(key str
 }
 
 func isPlain(key string) bool {
+	if strings.Count(key, "/") >= maxSegments {
+		return false
+	}
 	for _, segment := range strings.Split(key, "/") {
-		if segment == "" || segment == "." || segment == ".." || len(segment) > 255 ||
+		if segment == "" || strings.HasSuffix(segment, ".") || len(segment) > 255 ||
 			strings.Trim(segment, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" {
 			return false
 		}
@@ -123,7 +127,7 @@ func keysOdd(ctx context.Context, p *probe) error {
 		"back\\slash", "..\\up", "c:", "con", "aux.txt", "a:b", "*?\"<>|", "%2e%2e", "%", "%zz", "#frag?q=1&r+s", "~",
 		"ü", "日本/語", "😀", "\u2028", "\ufeff", "e\u0301", "\u00e9",
 		strings.Repeat("n", 300), strings.Repeat("ü", 150), strings.Repeat("日", 100) + "/x",
-		strings.Repeat("%", 200), strings.Repeat("d/", 200) + "x",
+		strings.Repeat("%", 200), strings.Repeat("d/", 200) + "x", strings.Repeat("d/", 300) + "x",
 	}
 	if err := p.keep(ctx, odd, notPlain); err != nil {
 		return err
