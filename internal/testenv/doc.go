@@ -1,7 +1,8 @@
 // Package testenv starts real servers for tests, in containers, through
 // testcontainers-go: MinIO and versitygw for S3, moto for the control planes of
-// AWS, fake-gcs-server for Google Cloud Storage, BIND for DNS. Only tests import
-// it, and nothing it needs reaches who imports Holdfast.
+// AWS, fake-gcs-server for Google Cloud Storage, Azurite for Azure Blob Storage,
+// BIND for DNS. Only tests import it, and nothing it needs reaches who imports
+// Holdfast.
 //
 // A package whose tests use a server hands its TestMain to [Main], which stops
 // what they started:
@@ -37,8 +38,9 @@
 //
 // No image is pulled; [Prepare] makes each once. A server in Go is pinned by a
 // nested module of its own below servers, built into the user's cache
-// directory, and put alone into an image. Any other is made of packages of
-// Debian, on an image of Debian that mmdebstrap makes. The name of an image ends
+// directory, and put alone into an image. A server for Node.js is pinned by a
+// package-lock.json there, and fetched by the host's npm. Any other is made of
+// packages of Debian, on an image of Debian that mmdebstrap makes. The name of an image ends
 // in a hash of what it is made from, so that a change to one server makes no
 // other again. That takes minutes the first time, for which `make servers` is
 // the place, and nothing afterwards.
