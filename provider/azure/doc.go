@@ -63,9 +63,9 @@
 // signature needs r, l, c, w and d, and i for retentions.
 //
 // A signature with c and l only can create and never replace, which the service
-// sees to by itself. It sends whole blobs only: set PartSize to the largest
-// body, for a repository of package backup 64 MiB. A Put with IfAbsent on a
-// taken key is [provider.ErrConflict] if the signature has r, and
+// sees to by itself. It cannot send blocks: PartSize must be larger than any
+// body, which 16 MiB is for the packs of package backup. A Put with IfAbsent on
+// a taken key is [provider.ErrConflict] if the signature has r, too, and
 // fs.ErrPermission if not.
 //
 // # What has been tried, and what not
