@@ -1,16 +1,12 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"time"
-
-	chunkers "github.com/PlakarKorp/go-cdc-chunkers"
-	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // the cutting of content
 )
 
 // A Session is a point being made. A [Target] adds items to it; what it has
@@ -27,9 +23,9 @@ type Session struct {
 	sort   sorter
 	ids    *identifier
 
-	chunker *chunkers.Chunker
-	cut     cutSettings
-	over    bool
+	cut  cutSettings
+	cuts *cutter // made when first needed
+	over bool
 
 	externals    []External
 	logs         []LogPosition
@@ -217,40 +213,34 @@ func (s *Session) read(ctx context.Context, p *pending, r io.Reader) error {
 		s.p.give(first)
 		return err
 	}
-	err = s.readCut(ctx, p, io.MultiReader(bytes.NewReader(first[1:1+n]), r))
+	err = s.readCut(ctx, p, first[1:1+n], r)
 	s.p.give(first)
 	return err
 }
 
-// readCut cuts where the content suggests.
-func (s *Session) readCut(ctx context.Context, p *pending, r io.Reader) error {
-	if s.chunker == nil {
-		c, err := chunkers.NewChunker(s.cut.Algorithm, r, &chunkers.ChunkerOpts{
-			MinSize: s.cut.Min, NormalSize: s.cut.Normal, MaxSize: s.cut.Max, Key: s.p.r.keys.cut})
-		if err != nil {
-			return fmt.Errorf("cut: %w", err)
-		}
-		s.chunker = c
-	} else {
-		s.chunker.Reset(r)
-	}
-	for {
-		piece, err := s.chunker.Next()
-		if err != nil && err != io.EOF {
+// readCut cuts where the content suggests: that of head, and then of r.
+func (s *Session) readCut(ctx context.Context, p *pending, head []byte, r io.Reader) (err error) {
+	if s.cuts == nil {
+		if s.cuts, err = newCutter(s.cut, s.p.r.keys.cut); err != nil {
 			return err
 		}
-		if len(piece) > 0 {
-			buf, terr := s.buffer(ctx, len(piece))
-			if terr != nil {
-				return terr
-			}
-			copy(buf[1:], piece)
-			if serr := s.submit(ctx, p, buf, len(piece)); serr != nil {
-				return serr
-			}
-		}
+	}
+	s.cuts.reset(head, r)
+	for {
+		piece, err := s.cuts.next()
 		if err == io.EOF {
 			return nil
+		}
+		if err != nil {
+			return err
+		}
+		buf, err := s.buffer(ctx, len(piece))
+		if err != nil {
+			return err
+		}
+		copy(buf[1:], piece)
+		if err := s.submit(ctx, p, buf, len(piece)); err != nil {
+			return err
 		}
 	}
 }
