@@ -58,20 +58,27 @@ func writeContent(ctx context.Context, f *os.File, head []byte, body provider.Bo
 	}
 }
 
-// A bulkWriter writes blocks of writeSize, and last what is left, directly as
-// far as that is possible.
+// A bulkWriter writes aligned memory directly, as far as that is possible: all
+// but what the last block has beyond whole units.
 type bulkWriter struct {
 	f      *os.File
 	direct bool
 }
 
 func (w *bulkWriter) write(b []byte) error {
-	if w.direct && len(b) == writeSize {
-		_, err := w.f.Write(b)
-		if err == nil || !notDirect(err) {
+	if whole := len(b) &^ (writeAlign - 1); w.direct && whole > 0 {
+		_, err := w.f.Write(b[:whole])
+		switch {
+		case err == nil:
+			b = b[whole:]
+		case !notDirect(err):
 			return err
 		}
-		// A file system that wants a larger alignment, or none of it.
+		// What is left has no whole unit, or it is a file system that wants a
+		// larger alignment, or none of it.
+	}
+	if len(b) == 0 {
+		return nil
 	}
 	if err := w.buffered(); err != nil {
 		return err
