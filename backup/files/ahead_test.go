@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ func TestAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer top.Close()
+	open := openFiles(t)
 	for _, n := range []int{1, window, window + 1, 3 * window, len(want) - 1, len(want)} {
 		w := &walker{t: target, root: top}
 		var got []string
@@ -44,6 +46,10 @@ func TestAhead(t *testing.T) {
 			if e.err != nil || e.meta.Type == "" || len(e.encoded()) == 0 {
 				t.Errorf("%s is not described: %+v", e.rel, e)
 			}
+			if e.held != (e.rel != rootPath) {
+				t.Errorf("%s: its directory stays open: %t", e.rel, e.held)
+			}
+			e.release()
 			if got = append(got, e.rel); len(got) == n {
 				break
 			}
@@ -52,7 +58,20 @@ func TestAhead(t *testing.T) {
 			t.Errorf("broken off after %d: %v", n, got)
 		}
 		w.stop()
+		if now := openFiles(t); now != open {
+			t.Errorf("broken off after %d: %d files are open, were %d before", n, now, open)
+		}
 	}
+}
+
+// openFiles is how many this process has, where that can be told.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil && runtime.GOOS == "linux" {
+		t.Fatal(err)
+	}
+	return len(names)
 }
 
 // What the parent says is taken over if it says what was found, and was said

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
@@ -31,14 +32,16 @@ var errChanged = errors.New("changed while it was read, and was kept as it was r
 type entry struct {
 	rel  string   // below the root, with slashes
 	dir  *os.Root // that it is in, as name; open until the entry is looked at
-	in   *os.File // the same directory; nil if it is not open as a file
 	name string
+	in   *directory  // the same, if the walk has opened it
+	held bool        // in stays open until the entry is released
 	fi   fs.FileInfo // nil if the walk found it, unless it is a directory
 	status
 	enc json.RawMessage // meta, encoded; nil if it is not yet, or meta is another
 	err error
 
-	looked bool // at what it is: the status is set
+	looked  bool // at what it is: the status is set
+	cropped bool // it has more extended attributes than are kept
 
 	before backup.Item // what the parent has of that path
 	had    bool        // before is set
@@ -46,7 +49,7 @@ type entry struct {
 
 	was   *expected    // for a safety point: what the point to restore has
 	gone  bool         // for a safety point: there is nothing
-	reuse *backup.Item // the parent's item, if the file is unchanged
+	reuse *backup.Item // what need not be read again, if the file is unchanged
 
 	ready chan struct{}        // not nil for a file being read ahead; closed when data or dataErr is set
 	buf   *[smallFile + 1]byte // of which data is the beginning
@@ -90,7 +93,8 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 // feed takes an entry in. It is given to the session when enough others have
 // come, so that small files are read ahead.
 func (w *walker) feed(ctx context.Context, s *backup.Session, e *entry) error {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
+		e.release()
 		return context.Cause(ctx)
 	}
 	w.prepare(e)
@@ -115,6 +119,7 @@ func (w *walker) stop() {
 	w.handle.Close()
 	for _, e := range w.queue {
 		e.wait()
+		e.release()
 	}
 }
 
@@ -150,6 +155,7 @@ func (w *walker) ahead(root fs.FileInfo) iter.Seq[*entry] {
 					batch = nil
 					return true
 				case <-stop:
+					releaseAll(batch)
 					return false
 				}
 			}
@@ -161,11 +167,17 @@ func (w *walker) ahead(root fs.FileInfo) iter.Seq[*entry] {
 			}
 			send()
 		})
-		defer walking.Wait()
-		defer close(stop)
+		defer func() {
+			close(stop)
+			walking.Wait()
+			for batch := range batches {
+				releaseAll(batch)
+			}
+		}()
 		for batch := range batches {
-			for _, e := range batch {
+			for i, e := range batch {
 				if !yield(e) {
+					releaseAll(batch[i+1:])
 					return
 				}
 			}
@@ -173,8 +185,15 @@ func (w *walker) ahead(root fs.FileInfo) iter.Seq[*entry] {
 	}
 }
 
+func releaseAll(batch []*entry) {
+	for _, e := range batch {
+		e.release()
+	}
+}
+
 // look describes an entry. What the parent says of one that has not changed
-// since is not found out again.
+// since is not found out again, and what is going to be opened is described
+// more closely then.
 func (w *walker) look(e *entry) {
 	e.looked = true
 	if e.gone {
@@ -191,7 +210,21 @@ func (w *walker) look(e *entry) {
 	}
 	if e.had && w.recorded(e) {
 		e.same, e.enc = true, e.before.Meta
+		if e.meta.Type == typeFile {
+			e.reuse = &e.before
+		}
 		return
+	}
+	if e.meta.Type == typeFile {
+		switch {
+		case e.had && unchanged(e.size, e.meta, e.before, w.since):
+			e.reuse = &e.before
+		case e.was != nil && unchanged(e.size, e.meta, e.was.it, w.since):
+			e.reuse = &e.was.it
+		default:
+			e.hold()
+			return
+		}
 	}
 	if e.meta.Type == typeSymlink {
 		link, err := e.dir.Readlink(e.name)
@@ -218,9 +251,15 @@ func (w *walker) recorded(e *entry) bool {
 // order of backup.ComparePaths.
 func (w *walker) walk(root fs.FileInfo) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		if yield(&entry{rel: rootPath, dir: w.root, name: rootPath, fi: root}) {
-			w.below("", w.root, yield)
+		if !yield(&entry{rel: rootPath, dir: w.root, name: rootPath, fi: root}) {
+			return
 		}
+		top, err := w.root.OpenRoot(".")
+		if err != nil {
+			yield(&entry{rel: rootPath, err: err})
+			return
+		}
+		w.below("", top, yield)
 	}
 }
 
@@ -234,13 +273,38 @@ func (w *walker) entry() *entry {
 	return e
 }
 
-// below yields what is in a directory.
+// A directory is open for the walk, and for those of its entries that are yet
+// to be read.
+type directory struct {
+	root  *os.Root
+	file  *os.File // the same; nil if it cannot be read
+	users atomic.Int32
+}
+
+func (d *directory) release() {
+	if d.users.Add(-1) == 0 {
+		d.file.Close()
+		d.root.Close()
+	}
+}
+
+// hold keeps the directory open until the entry is released.
+func (e *entry) hold() {
+	if e.in != nil {
+		e.in.users.Add(1)
+		e.held = true
+	}
+}
+
+// below yields what is in a directory, and closes it.
 func (w *walker) below(rel string, dir *os.Root, yield func(*entry) bool) bool {
-	d, err := dir.Open(".")
+	in := &directory{root: dir}
+	in.users.Store(1)
+	defer in.release()
+	var err error
 	var names []string
-	if err == nil {
-		defer d.Close()
-		names, err = d.Readdirnames(-1)
+	if in.file, err = dir.Open("."); err == nil {
+		names, err = in.file.Readdirnames(-1)
 		slices.Sort(names)
 	}
 	if err != nil && !yield(&entry{rel: cmp.Or(rel, rootPath), err: err}) {
@@ -255,7 +319,7 @@ func (w *walker) below(rel string, dir *os.Root, yield func(*entry) bool) bool {
 			continue
 		}
 		e := w.entry()
-		e.rel, e.dir, e.in, e.name = path, dir, d, name
+		e.rel, e.dir, e.in, e.name = path, dir, in, name
 		e.err = e.lstat()
 		if errors.Is(e.err, fs.ErrNotExist) {
 			continue // deleted since the directory was read
@@ -280,7 +344,6 @@ func (w *walker) enter(rel string, dir *os.Root, name string, fi fs.FileInfo, yi
 	if err != nil {
 		return yield(&entry{rel: rel, err: err})
 	}
-	defer next.Close()
 	return w.below(rel, next, yield)
 }
 
@@ -301,17 +364,12 @@ func (w *walker) prepare(e *entry) {
 	}
 	if e.names > 1 {
 		if first, ok := w.links[e.id]; ok {
-			e.meta.Type, e.meta.Link, e.meta.Xattrs, e.enc = typeLink, []byte(first), nil, nil
+			e.meta.Type, e.meta.Link, e.meta.Xattrs, e.enc, e.reuse = typeLink, []byte(first), nil, nil, nil
 			return
 		}
 		w.links[e.id] = e.rel
 	}
-	if e.same || e.had && unchanged(e.size, e.meta, e.before, w.since) {
-		e.reuse = &e.before
-		return
-	}
-	if e.was != nil && unchanged(e.size, e.meta, e.was.it, w.since) {
-		e.reuse = &e.was.it
+	if e.reuse != nil {
 		return
 	}
 	if e.size <= smallFile {
@@ -328,11 +386,15 @@ func (w *walker) prepare(e *entry) {
 // buffers are those of files read ahead.
 var buffers = sync.Pool{New: func() any { return new([smallFile + 1]byte) }}
 
-// release gives the buffer back.
+// release gives back what the entry holds.
 func (e *entry) release() {
 	if e.buf != nil {
 		buffers.Put(e.buf)
 		e.buf, e.data = nil, nil
+	}
+	if e.held {
+		e.in.release()
+		e.held = false
 	}
 }
 
@@ -364,9 +426,8 @@ func (w *walker) add(ctx context.Context, s *backup.Session, e *entry) error {
 		s.Warn(e.rel, e.err2)
 		return nil
 	}
-	if len(e.encoded()) > maxMeta {
-		s.Warn(e.rel, errors.New("has more extended attributes than can be kept; they are left out"))
-		e.meta.Xattrs, e.enc = nil, nil
+	if e.crop() {
+		s.Warn(e.rel, errCropped)
 	}
 	if e.meta.Type == typeLink {
 		w.resolve(e)
@@ -392,18 +453,26 @@ func (w *walker) resolve(e *entry) {
 		return
 	}
 	e.meta.Type, e.meta.Link, e.enc = typeFile, nil, nil
-	if f, err := openFile(w.root, e); err == nil { // addLarge reports what keeps it from being read
-		e.meta.Xattrs, _ = fileXattrs(f)
-		e.enc = nil
-		f.Close()
-	}
 }
+
+// crop leaves out extended attributes that are more than can be kept, and
+// reports once whether it has done so.
+func (e *entry) crop() bool {
+	if len(e.encoded()) > maxMeta {
+		e.meta.Xattrs, e.enc, e.cropped = nil, nil, true
+	}
+	cropped := e.cropped
+	e.cropped = false
+	return cropped
+}
+
+var errCropped = errors.New("has more extended attributes than can be kept; they are left out")
 
 // xattrs reads the extended attributes of an entry. If its directory is not
 // open it is opened, once for all that is in it.
 func (w *walker) xattrs(e *entry) (map[string][]byte, error) {
 	if e.in != nil {
-		return readXattrs(e.in, e.name)
+		return readXattrs(e.in.file, e.name)
 	}
 	if w.in != e.dir || e.dir == nil {
 		w.handle.Close()
@@ -424,13 +493,6 @@ func addFile(ctx context.Context, root *os.Root, s *backup.Session, e *entry) (a
 	if e.reuse != nil {
 		if err := s.Reuse(ctx, *e.reuse, it); !errors.Is(err, backup.ErrDamaged) {
 			return err == nil, err
-		}
-		if e.same {
-			m, err := decodeMeta(e.before)
-			if err != nil {
-				s.Warn(e.rel, err)
-			}
-			e.meta.Xattrs = m.Xattrs
 		}
 		return addLarge(ctx, root, s, e)
 	}
@@ -490,6 +552,9 @@ func addLarge(ctx context.Context, root *os.Root, s *backup.Session, e *entry) (
 			s.Warn(e.rel, err)
 			return added, nil
 		}
+		if e.crop() {
+			s.Warn(e.rel, errCropped)
+		}
 		r := &fileReader{f: f}
 		err = s.Add(ctx, backup.Item{Path: e.rel, Meta: e.encoded(), BlockSize: blockSize(f, e.size)}, r)
 		same, serr := stable(f, e, r.n)
@@ -536,7 +601,11 @@ func (r *fileReader) Read(p []byte) (int, error) {
 // openFile opens a file and describes what was opened, which need not be
 // what the walk had seen.
 func openFile(root *os.Root, e *entry) (*os.File, error) {
-	f, err := root.OpenFile(filepath.FromSlash(e.rel), os.O_RDONLY|openFlags, 0)
+	name := filepath.FromSlash(e.rel)
+	if e.held {
+		root, name = e.in.root, e.name // which is nearer
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -544,13 +613,15 @@ func openFile(root *os.Root, e *entry) (*os.File, error) {
 	if err == nil && !fi.Mode().IsRegular() {
 		err = errors.New("was replaced by something that is no regular file")
 	}
+	if err == nil {
+		e.set(fi)
+		e.enc = nil
+		e.meta.Xattrs, err = fileXattrs(f)
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	xattrs := e.meta.Xattrs
-	e.set(fi)
-	e.meta.Xattrs, e.enc = xattrs, nil
 	return f, nil
 }
 

@@ -14,7 +14,7 @@ import (
 func (e *entry) lstat() (err error) {
 	var st unix.Stat_t
 	for {
-		if err = unix.Fstatat(int(e.in.Fd()), e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != unix.EINTR {
+		if err = unix.Fstatat(int(e.in.file.Fd()), e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != unix.EINTR {
 			break
 		}
 	}
