@@ -5,10 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,26 +24,46 @@ import (
 // one of its own. Any number of processes and repositories may share a
 // directory.
 //
+// A sealed writer could not read its own points from the store, so what it
+// has in here is all it can compare with; see own.go.
+//
 // A nil cache holds nothing.
 type cache struct {
-	dir   string // of this repository
+	dir   shelf // of this repository
 	aead  cipher.AEAD
 	limit int64
+	grace time.Duration // what cannot be read from the store outlasts the rest by so much
 	log   *slog.Logger
 
 	mu   sync.Mutex
 	size int64 // about; negative: not known yet
 }
 
-const defaultCacheSize = 4 << 30
+const (
+	defaultCacheSize = 4 << 30
+
+	// A sealed writer that lacks pages reads files again, one that lacks an
+	// index downloads it. So pages stay while there are indexes to remove,
+	// but not those for ever that no point has used for so long.
+	ownGrace = 30 * 24 * time.Hour
+)
 
 // withCache gives a repository the cache of its Config, if that names one.
 func withCache(r *Repository) *Repository {
-	if c := r.c; c.Cache != "" {
-		name, key := r.keys.cacheKey()
-		r.cache = &cache{dir: filepath.Join(c.Cache, name), aead: newAEAD(key), limit: c.CacheSize, log: c.Logger, size: -1}
+	if r.c.Cache != "" {
+		name, _ := r.keys.cacheKey()
+		r.cache = newCache(r, diskShelf{filepath.Join(r.c.Cache, name)})
 	}
 	return r
+}
+
+func newCache(r *Repository, dir shelf) *cache {
+	_, key := r.keys.cacheKey()
+	c := &cache{dir: dir, aead: newAEAD(key), limit: r.c.CacheSize, log: r.c.Logger, size: -1}
+	if r.readable() != nil {
+		c.grace = ownGrace
+	}
+	return c
 }
 
 // cacheKey returns the key that entries of this process are sealed with, and
@@ -58,10 +75,11 @@ func (k *keys) cacheKey() (name string, key []byte) {
 	return k.format.ID + "-" + hex.EncodeToString(k.self.key[:8]), derive(k.signing.Seed(), nil, "cache")
 }
 
-// path is where an entry is. Names are keys of objects, or what is as plain.
-func (c *cache) path(name string) string {
+// cachePath is where an entry is. Names are keys of objects, or what is as
+// plain.
+func cachePath(name string) string {
 	kind, rest, _ := strings.Cut(name, "/")
-	return filepath.Join(c.dir, kind, rest[max(0, len(rest)-2):], rest)
+	return kind + "/" + rest[max(0, len(rest)-2):] + "/" + rest
 }
 
 // get returns what was put under a name, or nil.
@@ -69,18 +87,17 @@ func (c *cache) get(name string) []byte {
 	if c == nil {
 		return nil
 	}
-	path := c.path(name)
-	sealed, err := os.ReadFile(path)
+	path := cachePath(name)
+	sealed, err := c.dir.read(path)
 	if err != nil {
 		return nil
 	}
 	b, err := c.aead.Open(sealed[:0:0], nil, sealed, []byte(name))
 	if err != nil {
-		os.Remove(path)
+		c.dir.remove(path)
 		return nil
 	}
-	now := time.Now()
-	os.Chtimes(path, now, now) // used: not the first to go
+	c.dir.touch(path)
 	return b
 }
 
@@ -89,44 +106,18 @@ func (c *cache) put(name string, b []byte) {
 	if c == nil || int64(len(b)) > c.limit/4 {
 		return
 	}
-	n, err := c.write(c.path(name), c.aead.Seal(nil, nil, b, []byte(name)))
-	if err != nil {
+	sealed := c.aead.Seal(nil, nil, b, []byte(name))
+	if err := c.dir.write(cachePath(name), sealed); err != nil {
 		c.log.Warn("cache: not kept", "name", name, "error", err)
 		return
 	}
-	c.grow(n)
+	c.grow(int64(len(sealed)))
 }
-
-// write puts a file in place in one step. It is not flushed: what a crash
-// leaves of it does not decrypt.
-func (c *cache) write(path string, sealed []byte) (int64, error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, cacheTemp)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return 0, err
-		}
-		f, err = os.CreateTemp(dir, cacheTemp)
-	}
-	if err != nil {
-		return 0, err
-	}
-	_, err = f.Write(sealed)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return int64(len(sealed)), err
-}
-
-const cacheTemp = ".new-*"
 
 // remove forgets a name.
 func (c *cache) remove(name string) {
 	if c != nil {
-		os.Remove(c.path(name))
+		c.dir.remove(cachePath(name))
 	}
 }
 
@@ -145,32 +136,23 @@ func (c *cache) grow(n int64) {
 // shrink counts what is there and, if that is more than the limit, removes
 // what was not used for longest, down to four fifths of it.
 func (c *cache) shrink() {
-	type entry struct {
-		path string
-		size int64
-		used time.Time
-	}
-	var all []entry
+	all := c.dir.all()
 	c.size = 0
-	filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil // it vanished, or cannot be read and so not removed
+	for i, e := range all {
+		c.size += e.size
+		if strings.HasPrefix(e.path, pagesPrefix) || strings.HasPrefix(e.path, ownPrefix) {
+			all[i].used = e.used.Add(c.grace)
 		}
-		if fi, err := d.Info(); err == nil {
-			all = append(all, entry{path, fi.Size(), fi.ModTime()})
-			c.size += fi.Size()
-		}
-		return nil
-	})
+	}
 	if c.size <= c.limit {
 		return
 	}
-	slices.SortFunc(all, func(a, b entry) int { return a.used.Compare(b.used) })
+	slices.SortFunc(all, func(a, b shelved) int { return a.used.Compare(b.used) })
 	for _, e := range all {
 		if c.size <= c.limit/5*4 {
 			return
 		}
-		if os.Remove(e.path) == nil {
+		if c.dir.remove(e.path) == nil {
 			c.size -= e.size
 		}
 	}
@@ -178,7 +160,12 @@ func (c *cache) shrink() {
 
 // Names of entries that are no objects.
 
-func cachedPage(id chunkID) string { return "pages/" + hex.EncodeToString(id[:]) }
+const (
+	pagesPrefix = "pages/"
+	ownPrefix   = "own/" // see own.go
+)
+
+func cachedPage(id chunkID) string { return pagesPrefix + hex.EncodeToString(id[:]) }
 
 // meta reads a page of metadata. One from the cache is identified anew, like
 // one from a pack.
@@ -189,6 +176,9 @@ func (v *View) meta(ctx context.Context, r ref) ([]byte, error) {
 			return b, nil
 		}
 		v.r.cache.remove(name)
+	}
+	if v.own {
+		return nil, v.notKept(r)
 	}
 	b, err := v.chunk(ctx, kindMeta, r)
 	if err == nil {

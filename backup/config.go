@@ -45,9 +45,19 @@ type Config struct {
 	// missing, may be shared by any number of repositories and processes,
 	// holds nothing in the clear, and can be removed at any time. Default:
 	// none. [Repository.Check] never believes it.
+	//
+	// With a Credential it is also what Incremental and Differential need:
+	// such a process cannot read its earlier points, and compares with what
+	// it finds of them in here. Without a Cache, or when it was lost, it
+	// reads everything, once. Whoever gets both the Credential and the Cache
+	// learns from them the names, sizes and descriptions of the items of
+	// this writer's points, those of some time ago included, and no content.
 	Cache string
 	// CacheSize is about how many bytes each repository may keep in Cache;
-	// default 4 GiB. What was not used for longest goes first.
+	// default 4 GiB. What was not used for longest goes first; with a
+	// Credential lists of items that were used within 30 days outlast the
+	// rest. They take some 200 bytes an item, and all those of the latest
+	// point of each workload should have room.
 	CacheSize int64
 
 	clock func() time.Time // of the process; nil: time.Now

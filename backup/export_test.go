@@ -1,7 +1,12 @@
 package backup
 
 import (
+	"bytes"
 	"context"
+	"io/fs"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -107,6 +112,12 @@ func Tombstone(ctx context.Context, r *Repository) (PointID, error) {
 	return id, err
 }
 
+// GiveUp puts a tombstone in the place of a manifest.
+func GiveUp(ctx context.Context, r *Repository, id PointID) error {
+	_, err := r.giveUp(ctx, id, givenUp)
+	return err
+}
+
 // LockClaims says for each pack until when the indexes that are believed say
 // it is locked, in seconds since 1970.
 func LockClaims(ctx context.Context, r *Repository) map[string]int64 {
@@ -120,4 +131,87 @@ func LockClaims(ctx context.Context, r *Repository) map[string]int64 {
 		}
 	}
 	return out
+}
+
+// A ramShelf keeps a cache in memory.
+type ramShelf struct {
+	mu    sync.Mutex
+	files map[string]ramFile
+}
+
+type ramFile struct {
+	b    []byte
+	used time.Time
+}
+
+func (s *ramShelf) read(path string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.files[path]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return bytes.Clone(f.b), nil
+}
+
+func (s *ramShelf) write(path string, b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.files == nil {
+		s.files = map[string]ramFile{}
+	}
+	s.files[path] = ramFile{bytes.Clone(b), time.Now()}
+	return nil
+}
+
+func (s *ramShelf) touch(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.files[path]; ok {
+		s.files[path] = ramFile{f.b, time.Now()}
+	}
+}
+
+func (s *ramShelf) remove(path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.files, path)
+	return nil
+}
+
+func (s *ramShelf) all() (out []shelved) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, path := range slices.Sorted(maps.Keys(s.files)) {
+		out = append(out, shelved{path, int64(len(s.files[path].b)), s.files[path].used})
+	}
+	return out
+}
+
+// A MemoryCache is a cache in memory, that tests can put back and damage.
+type MemoryCache struct{ ramShelf }
+
+// Copy returns what is in it now.
+func (c *MemoryCache) Copy() map[string][]byte {
+	out := map[string][]byte{}
+	for _, e := range c.all() {
+		out[e.path], _ = c.read(e.path)
+	}
+	return out
+}
+
+// Set makes its content what Copy returned.
+func (c *MemoryCache) Set(content map[string][]byte) {
+	for _, e := range c.all() {
+		c.remove(e.path)
+	}
+	for _, path := range slices.Sorted(maps.Keys(content)) {
+		c.write(path, content[path])
+	}
+}
+
+// WithCache gives a repository a cache.
+func WithCache(r *Repository, c *MemoryCache) *Repository {
+	r.cache = newCache(r, &c.ramShelf)
+	return r
 }

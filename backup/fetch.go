@@ -221,6 +221,9 @@ func readFull(ctx context.Context, s provider.BlobStore, key string, off int64, 
 // somebody who is trusted says it; the packs that the manifest names are what
 // they are by their hash.
 func (v *View) chunk(ctx context.Context, kind string, want ref) ([]byte, error) {
+	if v.own {
+		return nil, ErrSealed
+	}
 	b, err := v.r.chunk(ctx, v.cache, v.m.by, kind, want)
 	if err == nil || !isDamage(err) || ctx.Err() != nil {
 		return b, err

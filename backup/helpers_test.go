@@ -26,6 +26,7 @@ import (
 type tree struct {
 	files    map[string]file
 	order    []string // of adding; nil: sorted
+	listed   bool     // the parent's items are listed once, and not looked up one by one
 	restored map[string]string
 	during   func(path string) error // called before each item is added or restored
 }
@@ -43,6 +44,23 @@ func (t *tree) Backup(ctx context.Context, s *backup.Session) error {
 	if paths == nil {
 		paths = slices.SortedFunc(maps.Keys(t.files), backup.ComparePaths)
 	}
+	lookup := func(ctx context.Context, p string) (backup.Item, error) { return s.Parent().Lookup(ctx, p) }
+	if t.listed && s.Parent() != nil {
+		items := map[string]backup.Item{}
+		for it, err := range s.Parent().Items(ctx) {
+			if err != nil {
+				return err
+			}
+			items[it.Path] = it
+		}
+		lookup = func(_ context.Context, p string) (backup.Item, error) {
+			it, ok := items[p]
+			if !ok {
+				return it, provider.ErrNotFound
+			}
+			return it, nil
+		}
+	}
 	for _, p := range paths {
 		if t.during != nil {
 			if err := t.during(p); err != nil {
@@ -51,8 +69,8 @@ func (t *tree) Backup(ctx context.Context, s *backup.Session) error {
 		}
 		f := t.files[p]
 		it := backup.Item{Path: p, Meta: json.RawMessage(strconv.Itoa(f.version)), BlockSize: f.block}
-		if parent := s.Parent(); parent != nil {
-			prev, err := parent.Lookup(ctx, p)
+		if s.Parent() != nil {
+			prev, err := lookup(ctx, p)
 			if err == nil && string(prev.Meta) == string(it.Meta) {
 				if err := s.Reuse(ctx, prev, it); err == nil {
 					continue

@@ -37,12 +37,7 @@ func (k *keys) encodeManifest(p Point, prev []link, roots []node, secret, enc []
 		return nil, err
 	}
 	objects := k.appendLogNeeds(encodePackSums(packs), p.Logs)
-	c := manifestContent{Point: p}
-	c.Stored, c.Packs = time.Time{}, Amount{} // known to the store, and above
-	for _, n := range roots {
-		c.Runs = append(c.Runs, manifestRun{Page: hex.EncodeToString(n.page.id[:]), Plain: n.page.plain, Items: n.items})
-	}
-	j, err := json.Marshal(c)
+	j, err := encodeContent(p, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +52,15 @@ func (k *keys) encodeManifest(p Point, prev []link, roots []node, secret, enc []
 		return nil, fmt.Errorf("manifest of %d bytes, at most %d are possible", len(b), maxManifest)
 	}
 	return b, nil
+}
+
+func encodeContent(p Point, roots []node) ([]byte, error) {
+	c := manifestContent{Point: p}
+	c.Stored, c.Packs = time.Time{}, Amount{} // known to the store, and to "objects"
+	for _, n := range roots {
+		c.Runs = append(c.Runs, manifestRun{Page: hex.EncodeToString(n.page.id[:]), Plain: n.page.plain, Items: n.items})
+	}
+	return json.Marshal(c)
 }
 
 // A manifest is a decoded one.

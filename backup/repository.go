@@ -206,7 +206,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err != nil {
 		return Point{}, err
 	}
-	mode, parent, err := r.parent(ctx, name, t.Kind(), o.Mode)
+	mode, parent, err := r.parent(ctx, name, t.Kind(), o.Mode, reusable)
 	if err != nil {
 		return Point{}, err
 	}
@@ -290,6 +290,7 @@ func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *p
 		r.giveHeads(prev...)
 		return Point{}, err
 	}
+	r.remember(point, roots, b)
 	info, err := provider.PutOnce(ctx, r.c.Store, pointKey(point.ID), b, r.c.put())
 	if err == nil {
 		prev = []link{linkTo(point.ID, b)}
@@ -306,12 +307,12 @@ func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *p
 }
 
 // parent finds the point to compare with.
-func (r *Repository) parent(ctx context.Context, name, kind string, want Mode) (Mode, *View, error) {
+func (r *Repository) parent(ctx context.Context, name, kind string, want Mode, may reusable) (Mode, *View, error) {
 	if want == "" || want == Full {
 		return Full, nil, nil
 	}
 	if r.readable() != nil {
-		return Full, nil, nil
+		return r.ownParent(ctx, name, kind, want, may)
 	}
 	for m, err := range r.newestFirst(ctx) {
 		if err != nil {

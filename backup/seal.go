@@ -21,6 +21,8 @@ var ErrSealed = errors.New("this process can write and cannot read")
 
 // A Credential lets a process back up to a repository and read nothing of it,
 // not even what it wrote in an earlier session; [Repository.Seal] makes one.
+// What has not changed since that session is skipped with the help of
+// [Config].Cache.
 // Whoever steals it can confirm content that he knows already, sees sizes and
 // counts, and can add points in this writer's name. He can neither read, nor
 // write in another's name, nor make [Repository.Prune] delete what a point

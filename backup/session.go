@@ -53,6 +53,11 @@ func (s *Session) Mode() Mode { return s.mode }
 // Parent is the point to compare with, or nil if Mode is Full. Its items
 // come in the order of [ComparePaths], so a target that walks in that order
 // compares by merging, without holding either side in memory.
+//
+// In a process that cannot read (see [Config].Credential) it is the writer's
+// own point, as far as [Config].Cache remembers it: items may be missing from
+// it, which the target then takes for new, and to open content fails with
+// [ErrSealed].
 func (s *Session) Parent() *View { return s.parent }
 
 // Add adds an item whose content is read from r until io.EOF; nil means no
@@ -79,8 +84,9 @@ func (s *Session) Add(ctx context.Context, it Item, r io.Reader) error {
 
 // Reuse adds an item with the content that prev, an item of [Session.Parent],
 // has, without reading anything. An error wrapping [ErrDamaged] says that
-// this content is not in the repository any more; the target then reads and
-// Adds it, which heals the repository.
+// this content is not in the repository any more, or not where this writer
+// may rely on it; the target then reads and Adds it, which heals the
+// repository.
 func (s *Session) Reuse(ctx context.Context, prev, it Item) error {
 	if err := s.ready(ctx); err != nil {
 		return err

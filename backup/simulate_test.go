@@ -48,8 +48,11 @@ type world struct {
 	bug  bug
 	root *backup.Repository // for its keys: opening them is most of what a simulation would do
 
+	sealed *backup.Repository  // the same of a sealed writer
+	caches []map[string][]byte // what its processes have found, to be found again
+
 	files   int // there are so many different ones
-	forgets int // in nine visits
+	forgets int // in ten visits
 	slots   []*slot
 	started int
 
@@ -66,7 +69,7 @@ type world struct {
 }
 
 // seen counts what has happened, to know that it does.
-type seen struct{ points, fenced, restored, checked, deleted, rewritten, spared, pending, crashes, copied, dropped, late int }
+type seen struct{ points, fenced, restored, checked, deleted, rewritten, spared, pending, crashes, copied, dropped, late, skipped, stale, attested int }
 
 func (s *seen) add(o seen) {
 	s.points += o.points
@@ -81,6 +84,9 @@ func (s *seen) add(o seen) {
 	s.copied += o.copied
 	s.dropped += o.dropped
 	s.late += o.late
+	s.skipped += o.skipped
+	s.stale += o.stale
+	s.attested += o.attested
 }
 
 const (
@@ -93,6 +99,9 @@ type slot struct {
 	id   int
 	run  func(w *world, c *client, r *backup.Repository, rnd *rand.Rand)
 	role func(bug) func(provider.BlobStore) provider.BlobStore
+
+	cache *backup.MemoryCache // of the host of a sealed writer
+
 	c    *client
 	r    *backup.Repository
 	busy bool
@@ -121,15 +130,86 @@ func simConfig(s provider.BlobStore) backup.Config {
 		Writer: "test", Workers: 1, Uploads: 1}
 }
 
-// simRoot is the repository that all simulations begin with.
-var simRoot = sync.OnceValues(func() (*backup.Repository, *providertest.Memory) {
-	s := providertest.NewMemory()
-	r, err := backup.Init(context.Background(), simConfig(s))
+// An origin is the repository that all simulations begin with.
+type origin struct {
+	root, sealed *backup.Repository
+	format       []byte
+}
+
+var simOrigin = sync.OnceValue(func() origin {
+	ctx, s := context.Background(), providertest.NewMemory()
+	r, err := backup.Init(ctx, simConfig(s))
 	if err != nil {
 		panic(err)
 	}
-	return r, s
+	c, err := r.Seal(ctx, "sealed")
+	if err != nil {
+		panic(err)
+	}
+	sealed, err := backup.Open(ctx, backup.Config{Store: s, Credential: c})
+	if err != nil {
+		panic(err)
+	}
+	format, _, err := provider.ReadAll(ctx, s, "format", 1<<20)
+	if err != nil {
+		panic(err)
+	}
+	return origin{r, sealed, format}
 })
+
+// openSealed returns what a new process of the sealed writer has. What it
+// finds in its cache is not always what the one before has left.
+func (w *world) openSealed(c *client, s provider.BlobStore, cache *backup.MemoryCache, rnd *rand.Rand) *backup.Repository {
+	now := cache.Copy()
+	w.caches = append(w.caches, now)
+	paths := slices.Sorted(maps.Keys(now))
+	switch rnd.IntN(8) {
+	case 0: // lost
+		now = nil
+	case 1: // that of some time ago
+		now = w.caches[rnd.IntN(len(w.caches))]
+		w.seen.stale++
+	case 2: // in part
+		now = maps.Clone(now)
+		for _, p := range paths {
+			if rnd.IntN(4) == 0 {
+				delete(now, p)
+			}
+		}
+	case 3: // damaged
+		now = maps.Clone(now)
+		for _, p := range paths {
+			if rnd.IntN(4) == 0 {
+				now[p] = now[paths[rnd.IntN(len(paths))]]
+			}
+		}
+	}
+	cache.Set(now)
+	config := simConfig(s)
+	config.Writer = "sealed"
+	return backup.WithCache(backup.Simulated(w.sealed, config, c.now), cache)
+}
+
+// backUpSealed is the operation of a sealed writer. Its files change, so that
+// what it takes over matters.
+func backUpSealed(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
+	files := map[string]file{}
+	size := int64(0)
+	for range 1 + rnd.IntN(5) {
+		n, v := rnd.IntN(w.files), 100*rnd.IntN(2)
+		files[fmt.Sprintf("f%02d", n)] = file{content: random(uint64(n+v), 200+97*n), version: n + v}
+	}
+	for _, f := range files {
+		size += int64(len(f.content))
+	}
+	mode := []backup.Mode{backup.Full, backup.Incremental, backup.Incremental, backup.Differential}[rnd.IntN(4)]
+	p := w.backUp(r, "s", files, mode)
+	if p.Parent != "" && p.Stats.BytesRead < size {
+		w.mu.Lock()
+		w.seen.skipped++
+		w.mu.Unlock()
+	}
+}
 
 // backUp is the operation of a writer.
 func backUp(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
@@ -139,7 +219,11 @@ func backUp(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
 		files[fmt.Sprintf("f%02d", n)] = file{content: random(uint64(n), 200+97*n), version: n}
 	}
 	mode := []backup.Mode{backup.Full, backup.Incremental}[rnd.IntN(2)]
-	p, err := r.Backup(w.t.Context(), "w", &tree{files: files}, backup.BackupOptions{Mode: mode})
+	w.backUp(r, "w", files, mode)
+}
+
+func (w *world) backUp(r *backup.Repository, name string, files map[string]file, mode backup.Mode) backup.Point {
+	p, err := r.Backup(w.t.Context(), name, &tree{files: files}, backup.BackupOptions{Mode: mode})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -149,6 +233,7 @@ func backUp(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
 	case errors.Is(err, backup.ErrFenced):
 		w.seen.fenced++
 	}
+	return p
 }
 
 func prune(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
@@ -188,11 +273,11 @@ func (w *world) kept(id backup.PointID) bool {
 	return w.acked[id] && !w.forgotten[id]
 }
 
-// visit forgets, restores, checks or replicates.
+// visit forgets, restores, checks, attests or replicates.
 func visit(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
 	ctx := w.t.Context()
 	id, ok := w.pick(rnd, w.acked, w.forgotten)
-	switch n := rnd.IntN(9); {
+	switch n := rnd.IntN(10); {
 	case n < w.forgets && ok:
 		w.mu.Lock()
 		w.forgotten[id] = true
@@ -216,6 +301,14 @@ func visit(w *world, c *client, r *backup.Repository, rnd *rand.Rand) {
 		}
 		w.mu.Lock()
 		w.seen.checked++
+		w.mu.Unlock()
+	case n < 9:
+		rep, err := r.Attest(ctx, backup.AttestOptions{})
+		if (err != nil || len(rep.Bad) > 0) && !c.faulted {
+			w.violate("attest: %+v, %v", rep.Bad, err)
+		}
+		w.mu.Lock()
+		w.seen.attested += rep.Attested.Packs
 		w.mu.Unlock()
 	default:
 		w.replicate(c, r)
@@ -320,7 +413,11 @@ func (w *world) start(sl *slot) {
 			if f := sl.role(w.bug); f != nil {
 				store = f(store)
 			}
-			sl.r = w.open(sl.c, store)
+			if sl.cache != nil {
+				sl.r = w.openSealed(sl.c, store, sl.cache, rnd)
+			} else {
+				sl.r = w.open(sl.c, store)
+			}
 		}
 		sl.run(w, sl.c, sl.r, rnd)
 	}()
@@ -353,7 +450,7 @@ func simulate(t *testing.T, seed uint64, b bug) *world {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	runtime.GC() // also one that was under way
 	var w *world
-	root, origin := simRoot()
+	origin := simOrigin()
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
@@ -366,22 +463,20 @@ func simulate(t *testing.T, seed uint64, b bug) *world {
 		} else {
 			s.critical = critical
 		}
-		w = &world{t: t, files: []int{5, 14}[rnd.IntN(2)], forgets: []int{3, 5}[rnd.IntN(2)], s: s, bug: b, root: root, contents: map[backup.PointID]map[string]file{},
+		w = &world{t: t, files: []int{5, 14}[rnd.IntN(2)], forgets: []int{3, 5}[rnd.IntN(2)], s: s, bug: b, root: origin.root, sealed: origin.sealed, contents: map[backup.PointID]map[string]file{},
 			acked: map[backup.PointID]bool{}, forgotten: map[backup.PointID]bool{}, arrived: map[backup.PointID]bool{}, dropped: map[backup.PointID]bool{}}
 		s.after = w.watch
-		format, _, err := provider.ReadAll(t.Context(), origin, "format", 1<<20)
-		if err == nil {
-			_, err = s.store.Put(t.Context(), "format", provider.Bytes(format), provider.PutOptions{})
-		}
-		if err != nil {
+		if _, err := s.store.Put(t.Context(), "format", provider.Bytes(origin.format), provider.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		w.source, w.replica = newModel(w, s.store), newModel(w, replicaOf(s.store))
 		writer := func(b bug) func(provider.BlobStore) provider.BlobStore { return b.writer }
 		pruner := func(b bug) func(provider.BlobStore) provider.BlobStore { return b.pruner }
 		visitor := func(bug) func(provider.BlobStore) provider.BlobStore { return nil }
-		for i := range 3 {
-			w.slots = append(w.slots, &slot{id: i, run: backUp, role: writer})
+		cache := new(backup.MemoryCache) // two processes of one sealed writer
+		w.slots = append(w.slots, &slot{id: 0, run: backUp, role: writer})
+		for i := range 2 {
+			w.slots = append(w.slots, &slot{id: 1 + i, run: backUpSealed, role: writer, cache: cache})
 		}
 		for i := range 2 {
 			w.slots = append(w.slots, &slot{id: 3 + i, run: prune, role: pruner})
@@ -505,7 +600,7 @@ func TestSimulate(t *testing.T) {
 	}
 	t.Logf("%+v", all)
 	fmt.Printf("simulate: seeds %d violations %d\n", ran, violations)
-	if n >= 200 && slices.Contains([]int{all.points, all.fenced, all.restored, all.checked, all.deleted, all.rewritten, all.spared, all.pending, all.crashes, all.copied, all.dropped, all.late}, 0) {
+	if n >= 200 && slices.Contains([]int{all.points, all.fenced, all.restored, all.checked, all.deleted, all.rewritten, all.spared, all.pending, all.crashes, all.copied, all.dropped, all.late, all.skipped, all.stale, all.attested}, 0) {
 		t.Errorf("something never happened: %+v", all)
 	}
 }

@@ -22,6 +22,9 @@ type View struct {
 	m     manifest
 	cache *blockCache
 
+	own   bool // all there is of it is in the cache; see own.go
+	noted sync.Once
+
 	asking sync.Mutex
 	asked  bool // the packs that the manifest names
 	heard  bool // and they told something new
@@ -90,8 +93,11 @@ func (v *View) Items(ctx context.Context) iter.Seq2[Item, error] {
 	for i, n := range v.m.roots {
 		runs[i] = v.run(ctx, n)
 	}
-	if len(runs) == 1 {
+	switch {
+	case len(runs) == 1:
 		return runs[0]
+	case v.own:
+		return untilMissing(mergeRuns(runs))
 	}
 	return mergeRuns(runs)
 }
@@ -103,6 +109,9 @@ func (v *View) run(ctx context.Context, root node) iter.Seq2[Item, error] {
 		var walk func(n node, depth int) bool
 		walk = func(n node, depth int) bool {
 			p, err := v.page(ctx, n, depth)
+			if errors.Is(err, errNotKept) && len(v.m.roots) == 1 {
+				return true // as if what is below were not in the point
+			}
 			if err != nil {
 				yield(Item{}, err)
 				return false
@@ -216,6 +225,9 @@ func mergeRuns(runs []iter.Seq2[Item, error]) iter.Seq2[Item, error] {
 func (v *View) Lookup(ctx context.Context, path string) (Item, error) {
 	for i := len(v.m.roots) - 1; i >= 0; i-- {
 		it, ok, err := v.lookup(ctx, v.m.roots[i], path)
+		if errors.Is(err, errNotKept) {
+			break // an earlier run may have another item of that path
+		}
 		if ok || err != nil {
 			return it, err
 		}
