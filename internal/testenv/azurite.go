@@ -9,6 +9,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
+	"github.com/testcontainers/testcontainers-go/wait"
 )
 
 var azurite = image{"azurite", npm{"azurite"}}
@@ -31,6 +32,8 @@ func Azurite(t testing.TB) *Azure {
 		s := &Azure{Account: "account", Key: base64.StdEncoding.EncodeToString(key)}
 		s.server = service{
 			image: azurite, port: "10000/tcp", scheme: "http",
+			// It has to answer something: Docker accepts connections before it.
+			up:  wait.ForHTTP("/").WithPort("10000/tcp").WithStatusCodeMatcher(func(int) bool { return true }),
 			env: map[string]string{"AZURITE_ACCOUNTS": s.Account + ":" + s.Key},
 			cmd: []string{"node", "/azurite/node_modules/azurite/dist/src/blob/main.js", "--blobHost", "0.0.0.0", "--silent", "--inMemoryPersistence",
 				"--disableTelemetry", "--skipApiVersionCheck"}, // SDKs ask for newer versions than it knows

@@ -1,0 +1,317 @@
+package azure_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/internal/testenv"
+	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/azure"
+)
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
+	return b
+}
+
+var errLost = errors.New("the reply is lost")
+
+func lost(*http.Response) error { return errLost }
+
+// commits matches the requests that make a blob.
+func commits(r *http.Request) bool {
+	comp := r.URL.Query().Get("comp")
+	return r.Method == http.MethodPut && (comp == "" || comp == "blocklist")
+}
+
+// sends matches the requests that carry content.
+func sends(r *http.Request) bool {
+	comp := r.URL.Query().Get("comp")
+	return r.Method == http.MethodPut && (comp == "" || comp == "block")
+}
+
+func gets(r *http.Request) bool { return r.Method == http.MethodGet && !r.URL.Query().Has("comp") }
+
+// A Put whose reply was lost is carried out once, and says so: the SDK makes
+// it again and is told that the condition does not hold. An answer of 500 is
+// no answer.
+func TestPutWithLostReply(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), n.through(server))
+	failed := func(r *http.Response) error {
+		r.StatusCode, r.Body, r.ContentLength = 500, io.NopCloser(strings.NewReader("")), 0
+		r.Header = http.Header{}
+		return nil
+	}
+	for i, how := range []func(*http.Response) error{lost, failed} {
+		for _, size := range []int{10, 600 << 10} {
+			var version provider.Version
+			for j, o := range []provider.PutOptions{{IfAbsent: true}, {IfMatch: "of the first"}} {
+				content := noise(size + j)
+				if o.IfMatch != "" {
+					o.IfMatch = version
+				}
+				happened := n.breaks(1, commits, how)
+				info, err := s.Put(t.Context(), fmt.Sprint("x", i, size), provider.Bytes(content), o)
+				if happened.Load() != 1 {
+					t.Fatalf("%d replies were lost, want 1", happened.Load())
+				}
+				if err != nil {
+					t.Fatalf("put of %d bytes with %+v: %v", size, o, err)
+				}
+				version = info.Version
+				b, present, err := provider.ReadAll(t.Context(), s, info.Key, int64(size+j))
+				if err != nil || present.Version != version || !bytes.Equal(b, content) {
+					t.Errorf("%d bytes of version %q, %v; put said %q", len(b), present.Version, err, version)
+				}
+			}
+		}
+	}
+}
+
+// When no reply at all comes, the outcome is looked up, and a Put that was
+// refused is a conflict all the same.
+func TestPutWithAllRepliesLost(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), func(c *azure.Config) { n.through(server)(c); c.Attempts = 2 })
+	n.breaks(1000, commits, lost)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); err != nil {
+		t.Errorf("it is there, and the Put says: %v", err)
+	}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); err == nil || errors.Is(err, provider.ErrConflict) {
+		t.Errorf("a second Put of the same bytes, of which nothing is known: %v", err)
+	}
+	n.spoil.Store(nil)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
+		t.Errorf("put on a taken key: %v", err)
+	}
+}
+
+// A Put that succeeded without a reply and was replaced at once has not met a
+// conflict, and does not know whether it succeeded.
+func TestPutReplacedBeforeItKnew(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	container := server.NewContainer(t)
+	s, other := open(t, server, container, n.through(server)), open(t, server, container, nil)
+	n.breaks(1, commits, func(*http.Response) error {
+		if _, err := other.Put(context.Background(), "x", provider.Bytes([]byte("other")), provider.PutOptions{}); err != nil {
+			t.Error(err)
+		}
+		return errLost
+	})
+	_, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true})
+	if err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "outcome unknown") {
+		t.Errorf("%v, want an unknown outcome", err)
+	}
+}
+
+// What changes on the way is refused by the service before it is kept.
+func TestPutDamagedOnTheWay(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), n.through(server))
+	for _, size := range []int{1000, 600 << 10} {
+		happened := n.meets(1, sends, func(_ http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			b[len(b)/2] ^= 1
+			r.Body = io.NopCloser(bytes.NewReader(b))
+		})
+		_, err := s.Put(t.Context(), "x", provider.Bytes(noise(size)), provider.PutOptions{})
+		if !errors.Is(err, provider.ErrCorrupt) || happened.Load() != 1 {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if _, err := s.Stat(t.Context(), "x"); !errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%d bytes: afterwards: %v", size, err)
+		}
+	}
+}
+
+// A service that is busy is asked again when it says.
+func TestBusy(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), n.through(server))
+	all := func(*http.Request) bool { return true }
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests} {
+		busy := func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("x-ms-error-code", "ServerBusy")
+			w.Header().Set("x-ms-retry-after-ms", "1")
+			w.WriteHeader(status)
+		}
+		happened := n.meets(3, all, busy)
+		if _, err := s.Put(t.Context(), fmt.Sprint(status), provider.Bytes(noise(10)), provider.PutOptions{IfAbsent: true}); err != nil {
+			t.Errorf("%d: %v", status, err)
+		}
+		if happened.Load() != 3 {
+			t.Errorf("%d: asked %d times while busy", status, happened.Load())
+		}
+		// It says that it has done nothing: a refusal after it is a conflict.
+		n.meets(2, commits, busy)
+		if _, err := s.Put(t.Context(), fmt.Sprint(status), provider.Bytes(noise(10)), provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
+			t.Errorf("%d: on a taken key: %v", status, err)
+		}
+		happened = n.meets(1000, all, busy)
+		if _, err := s.Stat(t.Context(), "x"); err == nil || errors.Is(err, provider.ErrNotFound) || happened.Load() != 5 {
+			t.Errorf("%d: always busy: %v after %d attempts", status, err, happened.Load())
+		}
+		n.before.Store(nil)
+	}
+}
+
+// A server that is silent keeps nobody longer than he wants to wait.
+func TestSilentServer(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), n.through(server))
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.meets(1000, gets, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err := s.Get(ctx, "x", provider.GetOptions{})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
+// cut ends an answer in the middle of its body.
+func cut(r *http.Response) error {
+	half := max(r.ContentLength/2, 1)
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(io.LimitReader(r.Body, half), failing{}), r.Body}
+	return nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errLost }
+
+// A connection that breaks goes on where it broke; damage is found.
+func TestGetOverBadNetwork(t *testing.T) {
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), n.through(server))
+	content := noise(1 << 20)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []provider.GetOptions{{}, {Offset: 1000}, {Offset: 5, Length: 500_000}} {
+		happened := n.breaks(3, gets, cut)
+		r, _, err := s.Get(t.Context(), "x", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := content[o.Offset:]
+		if o.Length > 0 {
+			want = want[:o.Length]
+		}
+		b, err := io.ReadAll(r)
+		r.Close()
+		if err != nil || !bytes.Equal(b, want) || happened.Load() != 3 {
+			t.Errorf("%+v: %d bytes of %d, %v, over %d broken connections", o, len(b), len(want), err, happened.Load())
+		}
+	}
+
+	// Replaced while it is read: the reader must not go on with other bytes.
+	n.breaks(1, gets, cut)
+	r, _, err := s.Get(t.Context(), "x", provider.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(noise(1<<20+1)), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	r.Close()
+	if err == nil || !bytes.Equal(b, content[:len(b)]) {
+		t.Errorf("%d bytes of a replaced object, %v", len(b), err)
+	}
+
+	for _, unverified := range []bool{false, true} {
+		n.breaks(1, gets, func(r *http.Response) error {
+			b, err := io.ReadAll(r.Body)
+			b[len(b)/2] ^= 1
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			return err
+		})
+		if r, _, err = s.Get(t.Context(), "x", provider.GetOptions{Unverified: unverified}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := io.Copy(io.Discard, r)
+		r.Close()
+		if errors.Is(err, provider.ErrCorrupt) == unverified {
+			t.Errorf("a flipped bit, unverified %v: %v", unverified, err)
+		}
+	}
+}
+
+// A container that is not there is not a blob that is not there: a caller
+// would take it for an empty store.
+func TestNoSuchContainer(t *testing.T) {
+	server := testenv.Azurite(t)
+	s := open(t, server, "no-such-container", nil)
+	_, _, getErr := s.Get(t.Context(), "x", provider.GetOptions{})
+	_, statErr := s.Stat(t.Context(), "x")
+	_, putErr := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{IfMatch: "0x1"})
+	errs := map[string]error{"get": getErr, "stat": statErr, "put": putErr, "delete": s.Delete(t.Context(), "x", provider.DeleteOptions{})}
+	for _, err := range s.List(t.Context(), "", provider.ListOptions{}) {
+		errs["list"] = err
+	}
+	for op, err := range errs {
+		if err == nil || errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "ContainerNotFound") {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+}
+
+// No error tells what opens the store.
+func TestErrorsKeepSecrets(t *testing.T) {
+	server := testenv.Azurite(t)
+	container := server.NewContainer(t)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	const sig = "c2VjcmV0"
+	for name, change := range map[string]func(*azure.Config){
+		"no server": func(c *azure.Config) {
+			c.AccountKey, c.SAS, c.Endpoint, c.Attempts = "", "sv=2024-01-01&sig="+sig, gone.URL+"/account", 1
+		},
+		"wrong SAS": func(c *azure.Config) {
+			c.AccountKey, c.SAS = "", "?sv=2021-12-02&sr=c&sp=r&se=2020-01-01T00:00:00Z&sig="+sig
+		},
+		"wrong key":    func(c *azure.Config) { c.AccountKey = sig },
+		"no server, k": func(c *azure.Config) { c.Endpoint, c.Attempts = gone.URL+"/account", 1 },
+	} {
+		s := open(t, server, container, change)
+		_, putErr := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{})
+		_, statErr := s.Stat(t.Context(), "x")
+		for _, err := range []error{putErr, statErr} {
+			if err == nil {
+				t.Errorf("%s: no error", name)
+				continue
+			}
+			if text := err.Error(); strings.Contains(text, sig) || strings.Contains(text, server.Key) || strings.Contains(text, "sig=") || strings.Contains(text, "\n") {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+	}
+}
