@@ -30,6 +30,8 @@ func wrap(ctx context.Context, op, key string, err error) error {
 		err = fmt.Errorf("the blob is in the Archive tier; set its tier to Hot, Cool or Cold and wait some hours until it is there: %w", err)
 	case bloberror.SnapshotsPresent:
 		err = fmt.Errorf("the blob has snapshots, which would go with it; delete them first: %w", err)
+	case bloberror.InvalidBlockList:
+		err = fmt.Errorf("other Puts of this key took its blocks away, each time it sent them: %w", err)
 	case bloberror.InvalidBlobOrBlock:
 		err = fmt.Errorf("another program has left blocks under this key that it did not commit; they go away in a week, or when it commits: %w", err)
 	}

@@ -46,6 +46,7 @@ func gets(r *http.Request) bool { return r.Method == http.MethodGet && !r.URL.Qu
 // it again and is told that the condition does not hold. An answer of 500 is
 // no answer.
 func TestPutWithLostReply(t *testing.T) {
+	t.Parallel()
 	server := testenv.Azurite(t)
 	n := newNetwork(t, server, httptest.NewServer)
 	s := open(t, server, server.NewContainer(t), n.through(server))
@@ -83,6 +84,7 @@ func TestPutWithLostReply(t *testing.T) {
 // When no reply at all comes, the outcome is looked up, and a Put that was
 // refused is a conflict all the same.
 func TestPutWithAllRepliesLost(t *testing.T) {
+	t.Parallel()
 	server := testenv.Azurite(t)
 	n := newNetwork(t, server, httptest.NewServer)
 	s := open(t, server, server.NewContainer(t), func(c *azure.Config) { n.through(server)(c); c.Attempts = 2 })
@@ -102,6 +104,7 @@ func TestPutWithAllRepliesLost(t *testing.T) {
 // A Put that succeeded without a reply and was replaced at once has not met a
 // conflict, and does not know whether it succeeded.
 func TestPutReplacedBeforeItKnew(t *testing.T) {
+	t.Parallel()
 	server := testenv.Azurite(t)
 	n := newNetwork(t, server, httptest.NewServer)
 	container := server.NewContainer(t)
