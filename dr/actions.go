@@ -64,7 +64,8 @@ func (p *Planner) traffic(ctx context.Context) (failover.Action, error) {
 	}
 	return failover.NewTraffic(failover.TrafficConfig{
 		DNS: zone, Owner: p.config.Name, Name: fqdn(d.Name), Type: typ, TTL: d.ttl(), Servers: d.Servers,
-		Sites: map[string][]string{PrimarySite: {recordValue(d.Primary)}, StandbySite: {recordValue(d.Standby)}},
+		Sites:          map[string][]string{PrimarySite: {recordValue(d.Primary)}, StandbySite: {recordValue(d.Standby)}},
+		AllowNotAtomic: true, // a person decides, or failover.Arm has looked
 	})
 }
 

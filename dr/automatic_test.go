@@ -69,6 +69,44 @@ func TestAutomaticByOwnDetection(t *testing.T) {
 	})
 }
 
+type blindZone struct{ zone }
+
+func (blindZone) Atomicity() provider.Atomicity { return provider.NotAtomic }
+
+// Where the zone has no compare-and-swap, nothing fails over by itself, unless
+// that was allowed.
+func TestAutomaticWithoutCompareAndSwap(t *testing.T) {
+	const complaint = "no compare-and-swap"
+	for _, c := range []struct {
+		mode           failover.Mode
+		allowed, blind bool
+		complains      bool
+	}{
+		{failover.Automatic, false, true, true},
+		{failover.Automatic, true, true, false},
+		{failover.Automatic, false, false, false},
+		{failover.Manual, false, true, false},
+	} {
+		f := newFixture(t)
+		f.dns(nil)
+		f.config.Failover.Mode, f.config.DNS.AllowNotAtomic = c.mode, c.allowed
+		if c.blind {
+			f.parts.DNS = func(context.Context, DNS) (provider.DNSProvider, error) { return blindZone{}, nil }
+		}
+		p := f.planner(t)
+		w, err := p.read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.arm(w, p.forecasts(w)); strings.Contains(fmt.Sprint(err), complaint) != c.complains {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if _, err := p.traffic(t.Context()); err != nil {
+			t.Errorf("%+v: a person may not either: %v", c, err)
+		}
+	}
+}
+
 // With an approval it does not matter what automatic mode would need.
 func TestAutomaticApprovedByHand(t *testing.T) {
 	f := newFixture(t)

@@ -243,6 +243,10 @@ type DNS struct {
 	// host:port. Empty means that they are looked up.
 	Servers []string `yaml:"servers,omitempty" json:"servers,omitempty"`
 
+	// AllowNotAtomic lets an automatic failover use a provider without
+	// compare-and-swap (provider.NotAtomic). One that a person starts may.
+	AllowNotAtomic bool `yaml:"allow_not_atomic,omitempty" json:"allow_not_atomic,omitempty"`
+
 	// Options are handed to [Parts.DNS]; Secrets hold references only.
 	Options map[string]string `yaml:"options,omitempty" json:"options,omitempty"`
 	Secrets map[string]Secret `yaml:"secrets,omitempty" json:"secrets,omitempty"`

@@ -301,6 +301,7 @@ func (p *Planner) conditions(w *world, forecasts []Forecast) failover.Conditions
 		FenceConfirms: p.siteParts(w.active).Fencer != nil,
 		MaxProofAge:   or(p.config.Objectives.Proven, defaultProven).Std(),
 		LagKnown:      true,
+		BlindDNS:      w.blind,
 	}
 	if p.config.Sites.Witness != nil {
 		c.Witness = WitnessSite

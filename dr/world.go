@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/failover"
+	"github.com/holdfast-go/holdfast/provider"
 )
 
 // A world is what a plan is made from, read once.
@@ -23,6 +24,7 @@ type world struct {
 	between bool
 	unsure  bool  // active is assumed
 	control error // why lease and records could not be read
+	blind   bool  // the zone has no compare-and-swap, and nobody has allowed that; looked at in automatic mode only
 
 	sites    map[string]siteState
 	proofs   map[string][]Proof   // by workload, oldest first
@@ -56,7 +58,19 @@ func (p *Planner) read(ctx context.Context) (*world, error) {
 	if w.control == nil {
 		w.control = p.readRecords(ctx, w)
 	}
+	w.blind = p.blindDNS(ctx)
 	return w, ctx.Err()
+}
+
+// blindDNS looks whether an automatic failover would move traffic without
+// compare-and-swap. A zone that cannot be opened stops it elsewhere.
+func (p *Planner) blindDNS(ctx context.Context) bool {
+	d := p.config.DNS
+	if d == nil || d.AllowNotAtomic || p.config.Failover.mode() != failover.Automatic {
+		return false
+	}
+	zone, err := p.parts.DNS(ctx, *d)
+	return err == nil && zone.Atomicity() == provider.NotAtomic
 }
 
 // siteWait is how long a site may take to show its repository, which is one

@@ -131,6 +131,7 @@ func TestArm(t *testing.T) {
 		{"no RPO", func(c *Conditions) { c.RPO = 0 }},
 		{"not known", func(c *Conditions) { c.LagKnown = false }},
 		{"lags 15m", func(c *Conditions) { c.Lag = c.RPO }},
+		{"no compare-and-swap", func(c *Conditions) { c.BlindDNS = true }},
 	} {
 		bad := good
 		c.change(&bad)

@@ -29,6 +29,11 @@ type TrafficConfig struct {
 	// Servers are the authoritative servers to ask, "host:port"; empty
 	// means that they are looked up. See [WaitAuthoritative].
 	Servers []string
+
+	// AllowNotAtomic lets DNS be without compare-and-swap
+	// (provider.NotAtomic). A process that was deposed while it wrote can then
+	// move the name back, and nothing finds out; [Arm] asks for it, too.
+	AllowNotAtomic bool
 }
 
 // Traffic is the action of a traffic step that changes a DNS record set by
@@ -52,6 +57,8 @@ func NewTraffic(c TrafficConfig) (*Traffic, error) {
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf("traffic config: "+format, a...)) }
 	if c.DNS == nil {
 		bad("DNS is required")
+	} else if c.DNS.Atomicity() == provider.NotAtomic && !c.AllowNotAtomic {
+		bad("DNS has no compare-and-swap (atomicity %q): two orchestrators could overwrite each other unseen; set AllowNotAtomic to accept that", provider.NotAtomic)
 	}
 	if !validName(c.Owner) {
 		bad("Owner %q: use a-z, 0-9 and -", c.Owner)

@@ -165,7 +165,7 @@ func (d *dnsWith) Atomicity() provider.Atomicity {
 
 func (d *dnsWith) Swap(ctx context.Context, c ...provider.Change) (provider.ChangeRef, error) {
 	d.swaps++
-	if d.atomicity == provider.RecordSetAtomic && len(c) > 1 {
+	if d.atomicity != "" && d.atomicity != provider.ZoneAtomic && len(c) > 1 {
 		return "", errors.ErrUnsupported
 	}
 	if d.swaps == d.n && d.before != nil {
@@ -342,6 +342,25 @@ func TestTrafficConfigComplaints(t *testing.T) {
 	}
 	if v, err := canonicalValue("AAAA", "2001:DB8:0::1"); err != nil || v != "2001:db8::1" {
 		t.Errorf("%q, %v", v, err)
+	}
+}
+
+// A provider without compare-and-swap is used only where that was allowed, one
+// record set at a time.
+func TestTrafficNotAtomic(t *testing.T) {
+	base, addr := zone(t)
+	c := TrafficConfig{DNS: &dnsWith{DNSProvider: base, atomicity: provider.NotAtomic}, Owner: "shop", Name: testName, Servers: []string{addr},
+		Sites: map[string][]string{"east": {"192.0.2.1"}, "west": {"198.51.100.8", "198.51.100.7"}}}
+	if _, err := NewTraffic(c); err == nil || !strings.Contains(err.Error(), "AllowNotAtomic") {
+		t.Errorf("not allowed: %v", err)
+	}
+	c.AllowNotAtomic = true
+	tr, err := NewTraffic(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.Do(t.Context(), trafficCall(7)); err != nil || values(t, base, testName, "A")+values(t, base, testMark, "TXT") != west+markWest {
+		t.Errorf("%v", err)
 	}
 }
 

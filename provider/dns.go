@@ -37,6 +37,11 @@ const (
 	// RecordSetAtomic: each record set by itself. A Swap of several changes
 	// is refused with errors.ErrUnsupported.
 	RecordSetAtomic Atomicity = "record set"
+	// NotAtomic: nothing. The provider can only look and then write, so that
+	// of racing swaps more than one may succeed, of which the last to write
+	// stays. All else holds. A Swap of several changes is refused with
+	// errors.ErrUnsupported.
+	NotAtomic Atomicity = "none"
 )
 
 // A ChangeRef follows a Swap to the authoritative servers.
@@ -61,8 +66,9 @@ type DNSProvider interface {
 
 	// Swap applies changes if the zone holds exactly every Old: same TTL,
 	// same values. Otherwise it changes nothing and returns [ErrConflict].
-	// Racing swaps from one state have exactly one winner; swaps of different
-	// record sets do not disturb each other, and no other record set changes.
+	// Racing swaps from one state have exactly one winner, unless Atomicity is
+	// [NotAtomic]; swaps of different record sets do not disturb each other,
+	// and no other record set changes.
 	// When it returns nil, the change is durable at the provider.
 	//
 	// Changes that are not well formed, none at all, two of one record set,

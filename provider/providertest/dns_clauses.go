@@ -35,8 +35,8 @@ var dnsSwapClauses = []dnsClause{
 	dnsSentence("others", "No other record set changes, of the same name or of another.", dnsOthers),
 	dnsSentence("malformed", "Changes that are not well formed are an error before anything is changed.", dnsMalformed),
 	dnsSentence("forbidden", "What DNS forbids, a CNAME beside other records, is an error before anything is changed.", dnsForbidden),
-	dnsSentence("create-race", "Racing creations of one record set have exactly one winner.", dnsCreateRace),
-	dnsSentence("replace-race", "Racing swaps from one state have exactly one winner.", dnsReplaceRace),
+	dnsSentence("create-race", "Racing creations of one record set have exactly one winner, unless Atomicity is NotAtomic.", dnsCreateRace),
+	dnsSentence("replace-race", "Racing swaps from one state have exactly one winner, unless Atomicity is NotAtomic.", dnsReplaceRace),
 	dnsSentence("ttl-race", "Racing swaps that change nothing but the TTL have exactly one winner too.", dnsTTLRace),
 	dnsSentence("independent", "Swaps of different record sets at the same time do not disturb each other.", dnsIndependent),
 }
@@ -400,6 +400,9 @@ func (p *dnsProbe) race(ctx context.Context, from *provider.RecordSet, to func(i
 }
 
 func dnsCreateRace(ctx context.Context, p *dnsProbe) error {
+	if err := p.needCAS(); err != nil {
+		return err
+	}
 	for round := range 3 {
 		x := fmt.Sprintf("x%d", round)
 		rs, err := p.race(ctx, nil, func(i int) *provider.RecordSet { return p.set(x, "TXT", time.Minute, fmt.Sprint("racer ", i)) })
@@ -414,6 +417,9 @@ func dnsCreateRace(ctx context.Context, p *dnsProbe) error {
 }
 
 func dnsReplaceRace(ctx context.Context, p *dnsProbe) error {
+	if err := p.needCAS(); err != nil {
+		return err
+	}
 	last := p.set("x", "TXT", time.Minute, "start")
 	if err := p.have(ctx, last); err != nil {
 		return err
@@ -434,6 +440,9 @@ func dnsReplaceRace(ctx context.Context, p *dnsProbe) error {
 }
 
 func dnsTTLRace(ctx context.Context, p *dnsProbe) error {
+	if err := p.needCAS(); err != nil {
+		return err
+	}
 	last := p.set("x", "A", time.Minute, "192.0.2.1")
 	if err := p.have(ctx, last); err != nil {
 		return err

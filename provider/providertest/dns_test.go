@@ -280,6 +280,29 @@ func TestCheckDNSFindsFlaws(t *testing.T) {
 	}
 }
 
+// Who says that it cannot tell racing swaps apart is not asked to, and is held
+// to the rest.
+func TestCheckDNSNotAtomic(t *testing.T) {
+	d := flawedDNS{DNSProvider: providertest.NewMemoryDNS(dnsZone), atomicity: provider.NotAtomic}
+	d.swap = func(ctx context.Context, changes []provider.Change) (provider.ChangeRef, error) {
+		if len(changes) > 1 {
+			return "", &provider.Error{Op: "dns swap", Provider: "x", Key: "x", Err: errors.ErrUnsupported}
+		}
+		return d.DNSProvider.Swap(ctx, changes...)
+	}
+	var unsupported []string
+	r := providertest.CheckDNS(t.Context(), d, providertest.DNSOptions{Zone: dnsZone})
+	for _, res := range r.Results {
+		if res.Outcome == providertest.Unsupported {
+			unsupported = append(unsupported, res.ID)
+		}
+	}
+	want := []string{"dns/create-race", "dns/replace-race", "dns/ttl-race", "dns/zone", "dns/zone-conflict", "dns/zone-cname", "dns/zone-race"}
+	if r.Err() != nil || !slices.Equal(unsupported, want) {
+		t.Errorf("unsupported %q, want %q\n%v", unsupported, want, r.Err())
+	}
+}
+
 // flawedDNS replaces some methods of a good provider.
 type flawedDNS struct {
 	provider.DNSProvider

@@ -13,7 +13,7 @@ import (
 )
 
 var dnsZoneClauses = []dnsClause{
-	dnsSentence("atomicity", "Atomicity is ZoneAtomic or RecordSetAtomic; with the latter a Swap of several changes is refused with errors.ErrUnsupported and changes nothing.", dnsAtomicity),
+	dnsSentence("atomicity", "Atomicity is ZoneAtomic, RecordSetAtomic or NotAtomic; with the latter two a Swap of several changes is refused with errors.ErrUnsupported and changes nothing.", dnsAtomicity),
 	dnsSentence("zone", "With ZoneAtomic one Swap creates, replaces and removes several record sets.", dnsZone),
 	dnsSentence("zone-conflict", "With ZoneAtomic, if one Old of several does not hold, nothing changes and the error is ErrConflict.", dnsZoneConflict),
 	dnsSentence("zone-cname", "With ZoneAtomic one Swap replaces an address by a CNAME and back.", dnsZoneCNAME),
@@ -30,7 +30,7 @@ func dnsAtomicity(ctx context.Context, p *dnsProbe) error {
 	switch a := p.d.Atomicity(); a {
 	case provider.ZoneAtomic:
 		return nil
-	case provider.RecordSetAtomic:
+	case provider.RecordSetAtomic, provider.NotAtomic:
 	default:
 		return fmt.Errorf("atomicity is %q", a)
 	}
@@ -45,6 +45,15 @@ func dnsAtomicity(ctx context.Context, p *dnsProbe) error {
 // needZone ends a clause for a provider that is not ZoneAtomic.
 func (p *dnsProbe) needZone() error {
 	if a := p.d.Atomicity(); a != provider.ZoneAtomic {
+		return &unsupportedError{fmt.Errorf("atomicity is %q: %w", a, errors.ErrUnsupported)}
+	}
+	return nil
+}
+
+// needCAS ends a clause about racing swaps for a provider that says it cannot
+// tell them apart.
+func (p *dnsProbe) needCAS() error {
+	if a := p.d.Atomicity(); a == provider.NotAtomic {
 		return &unsupportedError{fmt.Errorf("atomicity is %q: %w", a, errors.ErrUnsupported)}
 	}
 	return nil

@@ -250,3 +250,37 @@ func TestLostInline(t *testing.T) {
 		t.Errorf("it was repeated: %s", got)
 	}
 }
+
+// A CNAME that another puts beside a name between the reading and the update
+// makes the swap an error, and not half done: servers would ignore the rest.
+func TestCNAMEMeanwhile(t *testing.T) {
+	for _, zone := range []string{"plain.test.", "inline.test."} {
+		c := bind(t, zone)
+		direct := open(t, c)
+		z, n := through(t, c, time.Second)
+		x := fresh(zone)
+		n.fates(nil, nil)
+		meanwhile := func(i int) fate {
+			if i == 1 {
+				swap(t, direct, nil, set(x, "CNAME", time.Minute, "target.example."))
+			}
+			return pass
+		}
+		n.update.Store(&meanwhile)
+		if _, err := z.Swap(t.Context(), provider.Change{New: set(x, "A", time.Minute, "192.0.2.1")}); err == nil || !strings.Contains(err.Error(), "beside") {
+			t.Errorf("%s: an address beside a CNAME: %v", zone, err)
+		}
+		x = fresh(zone)
+		n.fates(nil, nil)
+		meanwhile = func(i int) fate {
+			if i == 1 {
+				swap(t, direct, nil, set(x, "TXT", time.Minute, "text"))
+			}
+			return pass
+		}
+		n.update.Store(&meanwhile)
+		if _, err := z.Swap(t.Context(), provider.Change{New: set(x, "CNAME", time.Minute, "target.example.")}); err == nil || !strings.Contains(err.Error(), "beside") {
+			t.Errorf("%s: a CNAME beside a text: %v", zone, err)
+		}
+	}
+}
