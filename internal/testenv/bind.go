@@ -50,7 +50,7 @@ func BIND(t testing.TB) *DNS {
 		d.server = service{
 			image: bind, port: "53/tcp", more: []string{"53/udp", "5300/tcp"},
 			up: wait.ForAll(wait.ForListeningPort("53/tcp").SkipInternalCheck(), wait.ForListeningPort("5300/tcp").SkipInternalCheck(),
-				wait.ForLog("transfer of 'policy.test/IN' from 127.0.0.1#53: Transfer status: success")),
+				wait.ForLog("Transfer status: success").WithOccurrence(len(bindZones))),
 			cmd:     []string{"sh", "/etc/bind/run"},
 			options: []testcontainers.ContainerCustomizer{testcontainers.WithFiles(bindFiles(d.Secret)...)},
 		}.start(t)
@@ -78,6 +78,17 @@ func (d *DNS) Run(t testing.TB, command ...string) string {
 	return string(said)
 }
 
+const (
+	bindAll     = "update-policy { grant holdfast. zonesub ANY; grant strong. zonesub ANY; };"
+	bindSigning = "dnssec-policy default; " + bindAll
+)
+
+var bindZones = []struct{ name, policy string }{
+	{"plain.test", bindAll}, {"quiet.test", bindAll},
+	{"signed.test", bindSigning + " inline-signing no;"}, {"inline.test", bindSigning + " inline-signing yes;"},
+	{"policy.test", "update-policy { grant holdfast. subdomain free.policy.test. A; };"},
+}
+
 func bindFiles(secret string) []testcontainers.ContainerFile {
 	var primary, secondary, zones strings.Builder
 	// With the usual tcp-listen-queue, of 10, racers wait a second for their next SYN.
@@ -92,13 +103,7 @@ func bindFiles(secret string) []testcontainers.ContainerFile {
 	for name, algorithm := range map[string]string{"holdfast.": "hmac-sha256", "strong.": "hmac-sha512", "reader.": "hmac-sha256"} {
 		fmt.Fprintf(&primary, "key %q { algorithm %s; secret %q; };\n", name, algorithm, secret)
 	}
-	const all = "update-policy { grant holdfast. zonesub ANY; grant strong. zonesub ANY; };"
-	const signing = "dnssec-policy default; " + all
-	for _, z := range []struct{ name, policy string }{
-		{"plain.test", all}, {"quiet.test", all},
-		{"signed.test", signing + " inline-signing no;"}, {"inline.test", signing + " inline-signing yes;"},
-		{"policy.test", "update-policy { grant holdfast. subdomain free.policy.test. A; };"},
-	} {
+	for _, z := range bindZones {
 		tell := "also-notify { 127.0.0.1 port 5300; };"
 		if z.name == "quiet.test" {
 			tell = ""
@@ -112,7 +117,8 @@ func bindFiles(secret string) []testcontainers.ContainerFile {
 		zones.WriteString("END\n")
 	}
 	run := "set -e\nmkdir -p /var/lib/bind/primary /var/lib/bind/secondary\ncd /var/lib/bind\n" + zones.String() +
-		"named -g -c /etc/bind/primary.conf &\nexec named -g -c /etc/bind/secondary.conf\n"
+		"(named -g -c /etc/bind/primary.conf 2>&1 | tee /tmp/log) &\nuntil grep -q ' running$' /tmp/log; do sleep 0.05; done\n" +
+		"exec named -g -c /etc/bind/secondary.conf\n"
 	var files []testcontainers.ContainerFile
 	for name, content := range map[string]string{"primary.conf": primary.String(), "secondary.conf": secondary.String(), "run": run} {
 		files = append(files, testcontainers.ContainerFile{Reader: strings.NewReader(content), ContainerFilePath: "/etc/bind/" + name, FileMode: 0o644})

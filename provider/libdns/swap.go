@@ -87,7 +87,7 @@ func (z *Zone) edit(c provider.Change) (e edit, err error) {
 	case e.old == nil && e.new == nil:
 		return e, errors.New("neither Old nor New")
 	case e.old != nil && e.new != nil && (e.old.Name != e.new.Name || e.old.Type != e.new.Type):
-		return e, errors.New("Old and New are not of one name and type")
+		return e, errors.New("its Old and New are not of one name and type")
 	}
 	return e, nil
 }

@@ -215,6 +215,7 @@ func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{}
 		sets := 0
+		s.before = func(context.Context, string) error { time.Sleep(time.Millisecond); return nil }
 		s.after = func(_ context.Context, op string) error {
 			if op == "set" {
 				sets++

@@ -266,6 +266,10 @@ func TestTooLarge(t *testing.T) {
 	if err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "more than a message holds") || len(n.kept) > 0 {
 		t.Errorf("%d updates sent; %v", len(n.kept), err)
 	}
+	_, err = z.Swap(t.Context(), provider.Change{New: set("x.local.test.", "TXT", time.Minute, strings.Repeat("x", 70000))})
+	if err == nil || len(n.kept) > 0 || strings.Contains(err.Error(), "outcome unknown") {
+		t.Errorf("%d updates sent; %v", len(n.kept), err)
+	}
 	big.Values = values[:1500] // far more than UDP carries
 	swap(t, z, nil, big)
 	less := set("x.local.test.", "A", time.Minute, "192.0.2.1")

@@ -85,6 +85,12 @@ func records(rs provider.RecordSet) ([]dns.RR, error) {
 	var rrs []dns.RR
 	for _, v := range rs.Values {
 		rr, err := parseRecord(head, v)
+		if err == nil {
+			// What the library parses it does not always pack.
+			if _, err = dns.PackRR(rr, make([]byte, dns.Len(rr)+len(v)+64), 0, nil, false); err != nil {
+				err = fmt.Errorf("%.200q is not such a value: %w", v, err)
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", rs.Name, rs.Type, err)
 		}
