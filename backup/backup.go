@@ -117,7 +117,8 @@ const (
 	// Full reads everything. It is the zero value's meaning, too.
 	Full Mode = "full"
 	// Incremental skips reading what is unchanged since the newest point of
-	// the same name and kind. Without one it is Full.
+	// the same name and kind. Without one it is Full. A process that cannot
+	// read compares with points of its own, which [Config].Cache remembers.
 	Incremental Mode = "incremental"
 	// Differential skips reading what is unchanged since the newest Full
 	// point of the same name and kind. Without one it is Full.

@@ -243,12 +243,13 @@ func attacked(t *testing.T, at place) {
 	if v.holder, err = backup.Init(t.Context(), v.config(at.owner, v.first)); err != nil {
 		t.Fatal(err)
 	}
+	cache := t.TempDir() // with which a sealed writer can compare with its own points
 	sealed := func(name string, s provider.BlobStore) (backup.Credential, *backup.Repository) {
 		c, err := v.holder.Seal(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := backup.Open(t.Context(), backup.Config{Store: s, Credential: c})
+		r, err := backup.Open(t.Context(), backup.Config{Store: s, Credential: c, Cache: cache})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,6 +269,8 @@ func attacked(t *testing.T, at place) {
 		contents[r]["more"] = garbage(1000)
 		if p := v.backup(t, r, contents[r]); p.Stats.BytesNew != 1000 {
 			t.Errorf("the second point of %s has %d new bytes; its own packs were not relied on", p.Writer, p.Stats.BytesNew)
+		} else if p.Parent == "" {
+			t.Errorf("the second point of %s was compared with none", p.Writer)
 		}
 	}
 	v.whole(t, "before", v.open(t, at.owner, v.first))
@@ -277,13 +280,18 @@ func attacked(t *testing.T, at place) {
 	v.whole(t, "open since before", v.holder)
 	v.whole(t, "opened", v.open(t, at.owner, v.first))
 	contents[b]["next"] = garbage(50_000)
-	v.backup(t, b, contents[b])
-	again, err := backup.Open(t.Context(), backup.Config{Store: storeB, Credential: credB})
+	next := v.backup(t, b, contents[b])
+	if v.points[next.Parent] == nil { // its true manifest is below another
+		t.Errorf("after the attack a sealed writer has compared with %q", next.Parent)
+	}
+	again, err := backup.Open(t.Context(), backup.Config{Store: storeB, Credential: credB, Cache: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
 	contents[b]["next"] = garbage(50_000)
-	v.backup(t, again, contents[b])
+	if p := v.backup(t, again, contents[b]); p.Parent != next.ID {
+		t.Errorf("its next process has compared with %q, want %q", p.Parent, next.ID)
+	}
 	contents[v.holder]["next"] = garbage(50_000)
 	v.backup(t, v.open(t, at.owner, v.first), contents[v.holder])
 	v.whole(t, "next points", v.open(t, at.owner, v.first))
