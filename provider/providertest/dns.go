@@ -219,7 +219,7 @@ func (p *dnsProbe) clean(ctx context.Context) (left []string) {
 		if err == nil {
 			_, err = p.d.Swap(ctx, provider.Change{Old: &rs})
 		}
-		if err != nil && !errors.Is(err, provider.ErrNotFound) {
+		if err != nil && !errors.Is(err, provider.ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) {
 			left = append(left, k[0]+" "+k[1])
 		}
 	}

@@ -16,6 +16,8 @@ import (
 var dnsGetClauses = []dnsClause{
 	dnsSentence("get", "Get returns the record set that was swapped in: name, type, TTL, values in ascending order.", dnsGet),
 	dnsSentence("get-types", "A, AAAA, CNAME and TXT come back as they were given, and other types of the name apart from them.", dnsGetTypes),
+	dnsSentence("get-more-types", "MX and SRV come back as they were given and can be swapped by that, or are errors.ErrUnsupported.", dnsMoreTypes),
+	dnsSentence("get-canonical", "Values that are not in canonical form are refused, or come back in it.", dnsCanonical),
 	dnsSentence("get-text", "The text of a TXT record may hold quotes, backslashes and semicolons and be of any length.", dnsGetText),
 	dnsSentence("get-missing", "A name without records of that type is ErrNotFound, which matches fs.ErrNotExist.", dnsGetMissing),
 	dnsSentence("get-fresh", "Get sees every Swap that has returned, through any handle.", dnsGetFresh),
@@ -60,6 +62,61 @@ func dnsGetTypes(ctx context.Context, p *dnsProbe) error {
 		return err
 	}
 	return p.holds(ctx, sets...)
+}
+
+func dnsMoreTypes(ctx context.Context, p *dnsProbe) error {
+	unsupported := 0
+	sets := []*provider.RecordSet{
+		p.set("x", "MX", time.Minute, "10 mail.example.", "20 mail2.example."),
+		p.set("_sip._tcp.x", "SRV", time.Minute, "0 5 5060 host.example."),
+	}
+	for _, rs := range sets {
+		err := p.have(ctx, rs)
+		if errors.Is(err, errors.ErrUnsupported) {
+			unsupported++
+			if _, err := p.d.Get(ctx, rs.Name, rs.Type); want(err, errors.ErrUnsupported) != nil {
+				return fmt.Errorf("get %s, which swap says is not supported: %w", rs.Type, want(err, errors.ErrUnsupported))
+			}
+			continue
+		}
+		if err := errors.Join(err, p.holds(ctx, rs)); err != nil {
+			return err
+		}
+		got, err := p.d.Get(ctx, rs.Name, rs.Type)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(p.swap(ctx, &got, nil), p.lacks(ctx, rs)); err != nil {
+			return err
+		}
+	}
+	if unsupported == len(sets) {
+		return &unsupportedError{fmt.Errorf("types MX and SRV: %w", errors.ErrUnsupported)}
+	}
+	return nil
+}
+
+func dnsCanonical(ctx context.Context, p *dnsProbe) error {
+	for typ, spellings := range map[string][2]string{
+		"AAAA":  {"2001:DB8:0:0::1", "2001:db8::1"},
+		"CNAME": {"Target.Example.", "target.example."},
+	} {
+		x := strings.ToLower(typ)
+		err := p.swap(ctx, nil, p.set(x, typ, time.Minute, spellings[0]))
+		switch {
+		case errors.Is(err, provider.ErrConflict):
+			return err
+		case err != nil:
+			if err := p.lacks(ctx, p.set(x, typ, 0)); err != nil {
+				return err
+			}
+		default:
+			if err := p.holds(ctx, p.set(x, typ, time.Minute, spellings[1])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func dnsGetText(ctx context.Context, p *dnsProbe) error {
@@ -325,8 +382,14 @@ func dnsMalformed(ctx context.Context, p *dnsProbe) error {
 		"another type in New":     {{Old: rs, New: p.set("x", "TXT", time.Minute, "text")}},
 		"no values":               next(func(rs *provider.RecordSet) { rs.Values = nil }),
 		"not an address":          next(func(rs *provider.RecordSet) { rs.Values = []string{"192.0.2.999"} }),
+		"a value twice":           next(func(rs *provider.RecordSet) { rs.Values = []string{"192.0.2.9", "192.0.2.9"} }),
 		"half a second":           next(func(rs *provider.RecordSet) { rs.TTL += time.Second / 2 }),
 		"a negative TTL":          next(func(rs *provider.RecordSet) { rs.TTL = -time.Second }),
+		"a name in capitals": {{New: func() *provider.RecordSet {
+			rs := p.set("z", "A", time.Minute, "192.0.2.9")
+			rs.Name = "Z" + rs.Name[1:]
+			return rs
+		}()}},
 		"no final dot": {{New: func() *provider.RecordSet {
 			rs := p.set("z", "A", time.Minute, "192.0.2.9")
 			rs.Name = strings.TrimSuffix(rs.Name, ".")

@@ -127,9 +127,17 @@ func checkSet(rs *provider.RecordSet) error {
 	if len(rs.Values) == 0 || rs.TTL < 0 || rs.TTL%time.Second != 0 {
 		return fmt.Errorf("%s has no values, or a TTL that is not whole seconds", describeSet(rs))
 	}
-	for _, v := range rs.Values {
-		if _, err := netip.ParseAddr(v); err != nil && (rs.Type == "A" || rs.Type == "AAAA") {
-			return err
+	if rs.Name != strings.ToLower(rs.Name) {
+		return fmt.Errorf("%s is not in lower case", describeSet(rs))
+	}
+	for i, v := range rs.Values {
+		if slices.Contains(rs.Values[:i], v) {
+			return fmt.Errorf("%s has a value twice", describeSet(rs))
+		}
+		a, err := netip.ParseAddr(v)
+		switch {
+		case (rs.Type == "A" || rs.Type == "AAAA") && (err != nil || a.String() != v), rs.Type == "CNAME" && v != strings.ToLower(v):
+			return fmt.Errorf("%s has a value that is not in canonical form", describeSet(rs))
 		}
 	}
 	return nil

@@ -172,6 +172,59 @@ func TestCheckDNSFindsFlaws(t *testing.T) {
 					return d.Swap(ctx, changes...)
 				}}
 			}},
+		{"a value twice is one", []string{"dns/malformed"},
+			func(d provider.DNSProvider) flawedDNS {
+				return flawedDNS{DNSProvider: d, swap: withNew(d, func(rs *provider.RecordSet) { rs.Values = slices.Compact(rs.Values) })}
+			}},
+		{"names are written small in silence", []string{"dns/malformed"},
+			func(d provider.DNSProvider) flawedDNS {
+				return flawedDNS{DNSProvider: d, swap: withNew(d, func(rs *provider.RecordSet) { rs.Name = strings.ToLower(rs.Name) })}
+			}},
+		{"values stay as they were written", []string{"dns/get-canonical"},
+			func(d provider.DNSProvider) flawedDNS {
+				var mu sync.Mutex
+				written := map[string]string{}
+				return flawedDNS{DNSProvider: d, swap: withNew(d, func(rs *provider.RecordSet) {
+					mu.Lock()
+					defer mu.Unlock()
+					for i, v := range rs.Values {
+						if small := strings.ToLower(v); small != v && rs.Type == "CNAME" {
+							rs.Values[i], written[rs.Name] = small, v
+						}
+					}
+				}), get: func(ctx context.Context, name, typ string) (provider.RecordSet, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					rs, err := d.Get(ctx, name, typ)
+					if v := written[name]; v != "" && err == nil {
+						rs.Values[0] = v
+					}
+					return rs, err
+				}}
+			}},
+		{"hosts of other types lose their dot", []string{"dns/get-more-types"},
+			func(d provider.DNSProvider) flawedDNS {
+				return flawedDNS{DNSProvider: d, get: func(ctx context.Context, name, typ string) (provider.RecordSet, error) {
+					rs, err := d.Get(ctx, name, typ)
+					for i, v := range rs.Values {
+						if typ == "MX" {
+							rs.Values[i] = strings.TrimSuffix(v, ".")
+						}
+					}
+					return rs, err
+				}}
+			}},
+		{"other types are errors of some kind", []string{"dns/get-more-types"},
+			func(d provider.DNSProvider) flawedDNS {
+				return flawedDNS{DNSProvider: d, swap: func(ctx context.Context, changes []provider.Change) (provider.ChangeRef, error) {
+					for _, c := range changes {
+						if c.New != nil && c.New.Type == "SRV" {
+							return "", &provider.Error{Op: "swap", Provider: "x", Key: "x", Err: errors.New("no such type")}
+						}
+					}
+					return d.Swap(ctx, changes...)
+				}}
+			}},
 		{"several are refused only after the first is applied", []string{"dns/atomicity"},
 			func(d provider.DNSProvider) flawedDNS {
 				return flawedDNS{DNSProvider: d, atomicity: provider.RecordSetAtomic, swap: func(ctx context.Context, changes []provider.Change) (provider.ChangeRef, error) {
@@ -300,6 +353,22 @@ func TestCheckDNSNotAtomic(t *testing.T) {
 	want := []string{"dns/create-race", "dns/replace-race", "dns/ttl-race", "dns/zone", "dns/zone-conflict", "dns/zone-cname", "dns/zone-race"}
 	if r.Err() != nil || !slices.Equal(unsupported, want) {
 		t.Errorf("unsupported %q, want %q\n%v", unsupported, want, r.Err())
+	}
+}
+
+// withNew is a Swap that alters every New.
+func withNew(d provider.DNSProvider, alter func(*provider.RecordSet)) func(context.Context, []provider.Change) (provider.ChangeRef, error) {
+	return func(ctx context.Context, changes []provider.Change) (provider.ChangeRef, error) {
+		changes = slices.Clone(changes)
+		for i, c := range changes {
+			if c.New != nil {
+				rs := *c.New
+				rs.Values = slices.Clone(rs.Values)
+				alter(&rs)
+				changes[i].New = &rs
+			}
+		}
+		return d.Swap(ctx, changes...)
 	}
 }
 
