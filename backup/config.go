@@ -36,7 +36,7 @@ type Config struct {
 	// Uploads is how many packs are uploaded at once; default 2.
 	Uploads int
 	// PackSize is about how large a pack becomes, 1 MiB to 512 MiB; default
-	// 8 MiB. A backup takes Uploads+1 of them in memory. Every point lists
+	// 16 MiB. A backup takes Uploads+1 of them in memory. Every point lists
 	// the packs it needs, so repositories of many TiB do well with more.
 	PackSize int
 
@@ -106,7 +106,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Workers = orDefault(c.Workers, runtime.GOMAXPROCS(0))
 	c.Uploads = orDefault(c.Uploads, 2)
-	c.PackSize = orDefault(c.PackSize, 8<<20)
+	c.PackSize = orDefault(c.PackSize, 16<<20)
 	c.CacheSize = orDefault(c.CacheSize, defaultCacheSize)
 	if c.CacheSize < 1<<20 {
 		errs = append(errs, fmt.Errorf("field CacheSize is %d, want at least 1 MiB", c.CacheSize))

@@ -32,7 +32,14 @@ func newCutter(c cutSettings, key []byte) (*cutter, error) {
 	for n := c.Normal; n > 1; n /= 2 {
 		bits++
 	}
-	return &cutter{cutSettings: c, gear: f.G, rare: spread(bits + 2), few: spread(bits - 2), b: make([]byte, 3*c.Max)}, nil
+	return &cutter{cutSettings: c, gear: f.G, rare: spread(bits + 2), few: spread(bits - 2), b: newBuffer(3 * c.Max)}, nil
+}
+
+// close gives the memory back.
+func (c *cutter) close() {
+	if c != nil {
+		freeBuffer(c.b)
+	}
 }
 
 // spread returns a mask of so many bits, evenly over 64 from the top down.

@@ -45,6 +45,7 @@ func TestCutsAreTheLibrarys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer c.close()
 		for name, data := range map[string][]byte{
 			"noise": noise, "two values": few, "zeroes": make([]byte, 5<<20+1), "nothing": nil,
 			"less than the least": noise[:settings.Min-1], "the least": noise[:settings.Min], "one more": noise[:settings.Min+1],
@@ -83,6 +84,7 @@ func TestCutterFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer c.close()
 	data := make([]byte, 700<<10)
 	rand.NewChaCha8([32]byte{2}).Read(data)
 	broken := errors.New("broken")
@@ -111,6 +113,7 @@ func BenchmarkCut(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer c.close()
 	data := make([]byte, 16<<20)
 	rand.NewChaCha8([32]byte{3}).Read(data)
 	b.SetBytes(int64(len(data)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/holdfast-go/holdfast/internal/offheap"
 	"github.com/holdfast-go/holdfast/provider"
 )
 
@@ -140,13 +141,28 @@ func (p *pipeline) take(ctx context.Context, pool chan []byte, size int) ([]byte
 			}
 		}
 		if b == nil {
-			b = make([]byte, size)
+			b = newBuffer(size)
 		}
 		return b, nil
 	case <-p.failed:
 		return nil, p.failure()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	}
+}
+
+// newBuffer returns memory for one buffer, and freeBuffer gives it back. The
+// large ones are most of what a backup holds, for as long as it runs.
+func newBuffer(size int) []byte {
+	if size <= smallBuffer {
+		return make([]byte, size)
+	}
+	return offheap.Get(size)
+}
+
+func freeBuffer(b []byte) {
+	if b = b[:cap(b)]; len(b) > smallBuffer {
+		offheap.Put(b)
 	}
 }
 
@@ -174,7 +190,8 @@ func (p *pipeline) submit(ctx context.Context, j job) error {
 
 func (p *pipeline) work(ctx context.Context) {
 	ids := p.r.keys.newIdentifier()
-	scratch := make([]byte, 0, maxData+maxData/64+1024)
+	scratch := newBuffer(maxData + maxData/64 + 1024)[:0]
+	defer freeBuffer(scratch)
 	for j := range p.jobs {
 		if p.failure() == nil {
 			if err := p.store(ctx, ids, scratch, &j); err != nil {
@@ -331,16 +348,25 @@ func (p *pipeline) writeIndex(ctx context.Context) error {
 func (p *pipeline) close(ctx context.Context) {
 	close(p.jobs)
 	p.workers.Wait()
-	if p.failure() == nil {
-		for _, k := range []*packer{&p.data, &p.meta} {
-			k.mu.Lock()
-			if k.cur != nil {
-				p.upload(ctx, k)
-			}
-			k.mu.Unlock()
+	for _, k := range []*packer{&p.data, &p.meta} {
+		k.mu.Lock()
+		switch {
+		case k.cur == nil:
+		case p.failure() == nil:
+			p.upload(ctx, k)
+		default:
+			k.free <- k.cur.buf
 		}
+		k.mu.Unlock()
 	}
 	p.uploads.Wait()
+	for _, pool := range []chan []byte{p.large, p.data.free, p.meta.free} {
+		for range len(pool) { // all have come back
+			if b := <-pool; b != nil {
+				freeBuffer(b)
+			}
+		}
+	}
 	if ctx.Err() != nil {
 		// Cancelled: spend a moment more, so that the next backup finds
 		// what this one has uploaded.
