@@ -21,6 +21,7 @@ import (
 // What passes is tried again: throttling, errors of the service, an answer
 // that is lost.
 func TestTriesAgain(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	k := s.open(t, func(c *kms.Config) { c.Attempts = 3 })
 	wrapped, err := k.WrapKey(t.Context(), s.key, secret(), bound)
@@ -50,6 +51,7 @@ func TestTriesAgain(t *testing.T) {
 
 // What does not pass is an error of its own, after so many attempts.
 func TestGivesUp(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	k := s.open(t, nil)
 	s.Add(wire.Answers(500, "application/x-amz-json-1.1", `{"__type":"DependencyTimeoutException","message":"later"}`))
@@ -118,9 +120,10 @@ func multiRegion(t *testing.T) (s *service, arn string) {
 // What a multi-Region key wrapped is unwrapped, under the name that was kept,
 // when its region is silent, broken, or has lost the key.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	s, key := multiRegion(t)
 	open := func(regions ...string) *kms.Keys {
-		return s.open(t, func(c *kms.Config) { c.Replicas, c.Timeout, c.Attempts = regions, 300*time.Millisecond, 1 })
+		return s.open(t, func(c *kms.Config) { c.Replicas, c.Timeout, c.Attempts = regions, 1500*time.Millisecond, 1 })
 	}
 	wrapped, err := open().WrapKey(t.Context(), key, secret(), bound)
 	if err != nil {

@@ -187,6 +187,7 @@ func TestDenied(t *testing.T) {
 // A service that is silent costs the time of ctx and no more, and what was
 // sent into the silence is not known.
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	z := s.open(t, nil)
 	rs := s.set("x", "A", "192.0.2.1")
@@ -195,11 +196,35 @@ func TestBlackHole(t *testing.T) {
 	}
 	hole, done := wire.First(100, "POST", wire.Hole)
 	s.Add(hole)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if _, err := z.Swap(ctx, provider.Change{New: rs}); !errors.Is(err, context.DeadlineExceeded) || done.Load() != 1 {
 		t.Errorf("%v after %d", err, done.Load())
 	} else {
 		isUnknown(t, err)
+	}
+}
+
+// Somebody who waits for ever for the zones keeps nobody else waiting.
+func TestSilentZones(t *testing.T) {
+	s := newService(t)
+	z := s.open(t, nil)
+	hole, _ := wire.First(1, "GET", wire.Hole)
+	s.Add(hole)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := z.Get(ctx, "x."+s.zone, "A")
+		done <- err
+	}()
+	for len(s.Seen("GET")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := z.Get(t.Context(), "x."+s.zone, "A"); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }

@@ -15,25 +15,25 @@ import (
 // A zone is a hosted zone.
 type zone struct{ id, name string }
 
-// zoneOf returns the zone that a name is in.
+// zoneOf returns the zone that a name is in. The lock is not held while Route
+// 53 is asked: nobody waits for the answer to another's question.
 func (z *Zones) zoneOf(ctx context.Context, name string) (zone, error) {
 	z.mu.Lock()
-	defer z.mu.Unlock()
-	fresh := z.known == nil
-	for {
-		if z.known == nil {
-			known, err := z.list(ctx)
-			if err != nil {
-				return zone{}, err
-			}
-			z.known = known
-		}
-		in, err := longest(z.known, name)
-		if err == nil || fresh {
-			return in, err
-		}
-		z.known, fresh = nil, true // it may have been made meanwhile
+	known := z.known
+	z.mu.Unlock()
+	if known != nil {
+		if in, err := longest(known, name); err == nil {
+			return in, nil
+		} // it may have been made meanwhile
 	}
+	known, err := z.list(ctx)
+	if err != nil {
+		return zone{}, err
+	}
+	z.mu.Lock()
+	z.known = known
+	z.mu.Unlock()
+	return longest(known, name)
 }
 
 func (z *Zones) forget() {
