@@ -258,8 +258,11 @@ func (g *checkedLog) lose(x loss) {
 func (c *checker) harm(g *checkedLog) {
 	needed := make([][]PointID, len(g.losses))
 	for _, n := range g.needs {
+		if n.From == n.Consistent {
+			continue // is consistent as it is
+		}
 		way, err := g.way(n.Branch, n.From)
-		if lost, ok := errors.AsType[*wayError](err); ok && n.From < n.Consistent {
+		if lost, ok := errors.AsType[*wayError](err); ok {
 			c.lacks(n, c.problem(g.l.startKey(lost.branch), err.Error()))
 		}
 		for i, x := range g.losses {

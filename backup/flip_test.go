@@ -37,13 +37,17 @@ func (readOnly) Delete(context.Context, string, provider.DeleteOptions) error {
 type specimen struct {
 	store  *providertest.Memory
 	points map[backup.PointID]map[string]file
-	users  map[string][]backup.PointID // of each pack
+	tail   map[string]bool             // what nothing that comes later names, so that its loss does not show
+	log    []leg                       // what can be read of logs
+	users  map[string][]backup.PointID // of each pack, and segment
 	keys   []string
+	sample map[string]bool // objects of which some bytes are enough, also in the long form
 }
 
-func newSpecimen(t *testing.T) *specimen {
-	s := &specimen{store: providertest.NewMemory(), points: map[backup.PointID]map[string]file{}, users: map[string][]backup.PointID{}}
-	synctest.Test(t, func(t *testing.T) { s.fill(t) })
+// newSpecimen makes a specimen with the objects of some kinds.
+func newSpecimen(t *testing.T, fill func(*specimen, *testing.T), want ...string) *specimen {
+	s := &specimen{store: providertest.NewMemory(), points: map[backup.PointID]map[string]file{}, users: map[string][]backup.PointID{}, sample: map[string]bool{}, tail: map[string]bool{}}
+	synctest.Test(t, func(t *testing.T) { fill(s, t) })
 	s.keys = keysOf(t, s.store, "")
 	kinds := map[string]bool{}
 	var total int64
@@ -51,7 +55,6 @@ func newSpecimen(t *testing.T) *specimen {
 		kinds[kindOfKey(info.Key)] = true
 		total += info.Size
 	}
-	want := []string{"format", "sessions", "data", "meta", "index", "points", "condemned", "awaited", "verdict", "time", "verified"}
 	for _, k := range want {
 		if !kinds[k] {
 			t.Errorf("the repository has no object of kind %s", k)
@@ -67,6 +70,16 @@ func kindOfKey(key string) string {
 		return rest[i+1:]
 	}
 	return kind
+}
+
+// specimens are two, because every flip of a bit takes time that grows with
+// what is there: one of points and pruning, one of keys, logs, and a sealed
+// writer.
+func specimens(t *testing.T) map[string]*specimen {
+	return map[string]*specimen{
+		"pruned": newSpecimen(t, (*specimen).fill, "format", "sessions", "data", "meta", "index", "points", "condemned", "awaited", "verdict", "time", "forgotten", "verified"),
+		"wide":   newSpecimen(t, (*specimen).fillWide, "format", "keys", "data", "meta", "index", "points", "logs", "forgotten", "verified"),
+	}
 }
 
 func (s *specimen) fill(t *testing.T) {
@@ -102,6 +115,7 @@ func (s *specimen) fill(t *testing.T) {
 	if err := r.Forget(t.Context(), third.ID); err != nil {
 		t.Fatal(err)
 	}
+	s.tail["forgotten/"+string(third.ID)] = true
 	f := providertest.NewFaulty(s.store, func(c providertest.Call) providertest.Fault {
 		return providertest.Fault{Crash: c.Op == "delete" || c.Op == "put" && strings.HasPrefix(c.Key, "index/")} // after the verdict
 	})
@@ -137,7 +151,7 @@ func (c corner) examine(ctx context.Context, key string, missing bool) error {
 	conf := plain(readOnly{c.store})
 	conf.Workers = 1
 	r := backup.Fresh(c.r, conf)
-	if key == "format" {
+	if key == "format" || strings.HasPrefix(key, "keys/") {
 		var err error
 		if r, err = backup.Open(ctx, conf); err != nil {
 			return fmt.Errorf("open: %w", err)
@@ -150,7 +164,7 @@ func (c corner) examine(ctx context.Context, key string, missing bool) error {
 	harmed := map[backup.PointID]bool{}
 	for _, d := range rep.Damaged {
 		harmed[d.ID] = true
-		if d.Reason == "" || !d.Everything && len(d.Lost) == 0 {
+		if d.Reason == "" || !d.Everything && len(d.Lost)+len(d.Logs) == 0 {
 			return fmt.Errorf("it is not said what is lost of %s: %s", d.ID, rep)
 		}
 	}
@@ -160,6 +174,8 @@ func (c corner) examine(ctx context.Context, key string, missing bool) error {
 	switch kind, _, _ := strings.Cut(key, "/"); kind {
 	case "sessions", "condemned", "verified":
 		return nil // no restore looks at them
+	case "logs":
+		return c.readable(ctx, r, rep)
 	}
 	for id, want := range c.points {
 		var got tree
@@ -199,7 +215,7 @@ func (c corner) expected(rep backup.CheckReport, harmed map[backup.PointID]bool,
 	kind := kindOfKey(key)
 	switch {
 	case missing && kind == "index":
-		if rep.OK() && len(c.users[key]) > 0 {
+		if rep.OK() && len(c.users[key]) > 0 && !c.tail[key] {
 			return errors.New("packs without an index are not noticed")
 		}
 		for _, p := range rep.Problems {
@@ -215,7 +231,27 @@ func (c corner) expected(rep backup.CheckReport, harmed map[backup.PointID]bool,
 		if len(harmed) == 0 {
 			return nil // nobody needed it
 		}
-	case missing && kind != "format":
+	case missing && kind == "forgotten":
+		if id := backup.PointID(strings.TrimPrefix(key, "forgotten/")); !c.tail[key] && (len(rep.Omitted) != 1 || rep.Omitted[0].ID != id) {
+			return errors.New("what it excused is no omission")
+		}
+		return nil
+	case missing && kind == "points":
+		// R11: a later one of the same writer names it, except the last.
+		id := backup.PointID(strings.TrimPrefix(key, "points/"))
+		if _, ok := c.points[id]; ok && !c.tail[key] && (len(rep.Omitted) != 1 || rep.Omitted[0].ID != id) {
+			return errors.New("it is not missed")
+		}
+		return nil
+	case missing && kind == "logs":
+		if c.tail[key] {
+			return nil // what nothing follows
+		}
+		if rep.OK() || len(harmed) != len(c.users[key]) {
+			return fmt.Errorf("%d points need it, %d are called damaged", len(c.users[key]), len(harmed))
+		}
+		return nil
+	case missing && kind != "format" && kind != "keys":
 		// What is not there cannot be told from what never was: a session
 		// that ended and was tidied, a generation, state. Of a point it is
 		// told by the heads of its writer.
@@ -225,7 +261,11 @@ func (c corner) expected(rep backup.CheckReport, harmed map[backup.PointID]bool,
 		return errors.New("it is not named")
 	}
 	switch kind {
-	case "format", "index", "sessions", "condemned", "awaited", "time", "verified":
+	case "logs":
+		if len(harmed) != len(c.users[key]) || !strings.HasSuffix(key, "/start") && (len(rep.LostLogs) != 1 || rep.LostLogs[0].Key != key) {
+			return fmt.Errorf("%d points need it, %d are called damaged", len(c.users[key]), len(harmed))
+		}
+	case "format", "keys", "index", "sessions", "condemned", "awaited", "time", "verified":
 		if p := rep.Problems[i]; !p.Repairable || len(harmed) > 0 {
 			return errors.New("it is repairable and harms no point")
 		}
@@ -245,10 +285,14 @@ func (c corner) expected(rep backup.CheckReport, harmed map[backup.PointID]bool,
 // and exactly the points that do not restore any more. The short form tries
 // some bytes of every region of every object.
 func TestEveryByteFlipped(t *testing.T) {
-	s := newSpecimen(t)
-	if t.Failed() {
-		return
+	for name, s := range specimens(t) {
+		if !t.Failed() {
+			t.Run(name, s.flipBytes)
+		}
 	}
+}
+
+func (s *specimen) flipBytes(t *testing.T) {
 	type job struct {
 		key string
 		at  int
@@ -289,7 +333,7 @@ func TestEveryByteFlipped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, at := range someBytes(rnd, key, b) {
+		for _, at := range someBytes(rnd, b, long() && !s.sample[key]) {
 			mu.Lock()
 			enough := failures > 10
 			mu.Unlock()
@@ -308,7 +352,7 @@ func TestEveryByteFlipped(t *testing.T) {
 // someBytes chooses the bytes to flip: all of them if there is time, else
 // some of the magic, the length, the header, and of what follows it: sections,
 // frames, directory, trailer, signature.
-func someBytes(rnd *rand.Rand, key string, b []byte) (out []int) {
+func someBytes(rnd *rand.Rand, b []byte, all bool) (out []int) {
 	regions := []int{0, len(b)}
 	if bytes.HasPrefix(b, []byte("holdfast")) {
 		head := 12 + int(binary.BigEndian.Uint32(b[8:]))
@@ -332,7 +376,7 @@ func someBytes(rnd *rand.Rand, key string, b []byte) (out []int) {
 	}
 	slices.Sort(regions)
 	regions = slices.Compact(regions)
-	if long() {
+	if all {
 		for i := range b {
 			out = append(out, i)
 		}
@@ -347,10 +391,14 @@ func someBytes(rnd *rand.Rand, key string, b []byte) (out []int) {
 
 // Every object is deleted, and cut short, in turn.
 func TestEveryObjectLost(t *testing.T) {
-	s := newSpecimen(t)
-	if t.Failed() {
-		return
+	for name, s := range specimens(t) {
+		if !t.Failed() {
+			t.Run(name, s.loseObjects)
+		}
 	}
+}
+
+func (s *specimen) loseObjects(t *testing.T) {
 	for _, key := range s.keys {
 		b, _, err := provider.ReadAll(t.Context(), s.store, key, 1<<20)
 		if err != nil {

@@ -63,8 +63,10 @@ type keysObject struct {
 	encoded      []byte
 }
 
-func keysMAC(root, line []byte) string {
-	m := hmac.New(sha256.New, derive(root, nil, "keys"))
+func keysMAC(root, line []byte) string { return keysMACBy(derive(root, nil, "keys"), line) }
+
+func keysMACBy(key, line []byte) string {
+	m := hmac.New(sha256.New, key)
 	m.Write(line)
 	return hex.EncodeToString(m.Sum(nil))
 }
@@ -112,8 +114,9 @@ func decodeGeneration(b []byte) (*keysObject, error) {
 	if k.Version != formatVersion {
 		return nil, fmt.Errorf("keys object: %w: version %d", ErrFormat, k.Version)
 	}
-	fields := strings.Split(strings.TrimSuffix(string(rest), "\n"), " ")
-	if len(fields) != 3 || k.Generation < 2 || k.Generation > maxGenerations ||
+	second, ended := strings.CutSuffix(string(rest), "\n")
+	fields := strings.Split(second, " ")
+	if !ended || len(fields) != 3 || k.Generation < 2 || k.Generation > maxGenerations ||
 		len(k.Authority) != ed25519.PublicKeySize || len(k.Stanzas) == 0 || len(k.Stanzas) > maxStanzas {
 		return nil, fmt.Errorf("keys object: %w: generation %d of %d stanzas and %d signatures", ErrDamaged, k.Generation, len(k.Stanzas), len(fields)-1)
 	}
@@ -166,8 +169,10 @@ func (k *keysObject) open(unwrap func([]Stanza, func([]byte) bool) ([]byte, erro
 // open what earlier ones sealed. roots are of all generations, the first
 // being that of the keys already; o is the newest object.
 func (k *keys) addGenerations(roots [][]byte, o *keysObject) error {
+	k.keysMACs = map[int][]byte{}
 	for i, root := range roots[1:] {
 		g := i + 2
+		k.keysMACs[g] = derive(root, nil, "keys")
 		private, err := kem().DeriveKeyPair(derive(root, nil, "key pair"))
 		if err != nil {
 			return fmt.Errorf("derive key pair: %w", err)

@@ -84,6 +84,7 @@ type keys struct {
 	private hpke.PrivateKey // likewise; nil in a process that cannot read
 
 	privates map[int]hpke.PrivateKey // by generation
+	keysMACs map[int][]byte          // keys of the MACs of keys objects, by generation; of those who can read
 	present  *keysObject             // of the present generation; nil if that is the first
 	widest   int                     // size of the largest keys object
 	trust

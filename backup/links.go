@@ -129,8 +129,9 @@ func forgottenKey(id PointID) string { return forgottenPrefix + string(id) }
 
 // forgotten is the content of such a record, in JSON.
 type forgotten struct {
-	Sum []byte    `json:"sum,omitempty"` // of the manifest; none if it was damaged
-	At  time.Time `json:"at"`
+	Sum  []byte    `json:"sum,omitempty"` // of the manifest; none if it was damaged
+	At   time.Time `json:"at"`
+	Prev []link    `json:"prev,omitempty"` // that it named, as nobody else does
 }
 
 // recordForgotten says, signed, that a point is being forgotten.
@@ -140,9 +141,8 @@ func (r *Repository) recordForgotten(ctx context.Context, id PointID) error {
 		return err
 	}
 	f := forgotten{At: time.Now().UTC().Truncate(time.Second)}
-	if _, err := r.keys.decodeManifest(id, b, r.secret); err == nil {
-		sum := sha256.Sum256(b)
-		f.Sum = sum[:]
+	if m, err := r.keys.decodeManifest(id, b, r.secret); err == nil {
+		f.Sum, f.Prev = m.hash(), m.prev
 	} else if !isDamage(err) {
 		return err
 	}
@@ -163,8 +163,21 @@ func (r *Repository) wasForgotten(ctx context.Context, l link) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var f forgotten
-	return json.Unmarshal(plain, &f) == nil && (f.Sum == nil || bytes.Equal(f.Sum, l.Sum)), nil
+	f, err := decodeForgotten(plain)
+	return err == nil && (f.Sum == nil || bytes.Equal(f.Sum, l.Sum)), nil
+}
+
+func decodeForgotten(plain []byte) (f forgotten, err error) {
+	if tooManyValues(plain) {
+		return f, fmt.Errorf("%w: record has more than %d values", ErrDamaged, maxValues)
+	}
+	if err := json.Unmarshal(plain, &f); err != nil {
+		return f, fmt.Errorf("%w: record: %v", ErrDamaged, err)
+	}
+	if len(f.Prev) > maxLinks {
+		return f, fmt.Errorf("%w: links to %d points", ErrDamaged, len(f.Prev))
+	}
+	return f, nil
 }
 
 // An Omission is a point that ought to be in the repository and is not, or
@@ -216,9 +229,18 @@ func (c *checker) links(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if _, err := c.r.readSealed(ctx, kindForgotten, info.Key); isDamage(err) && !errors.Is(err, provider.ErrNotFound) {
+		plain, err := c.r.readSealed(ctx, kindForgotten, info.Key)
+		var f forgotten
+		if err == nil {
+			f, err = decodeForgotten(plain)
+		}
+		switch {
+		case err == nil:
+			c.linked = append(c.linked, f.Prev...)
+		case errors.Is(err, provider.ErrNotFound):
+		case isDamage(err):
 			c.problem(info.Key, err.Error())
-		} else if err != nil && !isDamage(err) {
+		default:
 			return err
 		}
 	}

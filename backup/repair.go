@@ -236,34 +236,21 @@ func (p *repairer) format(ctx context.Context) error {
 	return err
 }
 
-// generations removes what is no keys object and puts the present one back.
-// An earlier one that is lost is not missed, as its root is in the later ones;
-// a replica has it.
+// generations puts keys objects back and removes what is none. Copies of
+// earlier ones are in what was written while they were the present ones.
 func (p *repairer) generations(ctx context.Context) error {
-	none, lost, err := p.r.wrongKeys(ctx)
+	none, missing, lost, err := p.r.wrongKeys(ctx)
 	if err != nil {
 		return err
 	}
 	present := keysKey(p.r.keys.generation)
 	for _, key := range none {
-		if lost && key == present {
+		if g, ok := generationOf(key); ok && g < p.r.keys.generation {
+			missing = append(missing, g)
 			continue
 		}
-		if g, ok := generationOf(key); ok && g < p.r.keys.generation && p.from != nil {
-			right := func(b []byte) error {
-				o, err := decodeGeneration(b)
-				if err == nil && (o.Generation != g || !o.follows(p.r.keys.authorities[g-1]) || !bytes.Equal(o.Authority, p.r.keys.authorities[g])) {
-					err = fmt.Errorf("%w: it is no generation of the keys", ErrDamaged)
-				}
-				return err
-			}
-			if _, err := p.take(ctx, key, maxFormat, right); err == nil {
-				if _, err := p.object(ctx, key, maxFormat, right, nil); err != nil {
-					return err
-				}
-				p.rep.Keys = append(p.rep.Keys, key)
-				continue
-			}
+		if lost && key == present {
+			continue
 		}
 		removed := len(p.rep.Removed)
 		if err := p.remove(ctx, key); err != nil {
@@ -274,6 +261,20 @@ func (p *repairer) generations(ctx context.Context) error {
 			p.rep.Keys = append(p.rep.Keys, key)
 		}
 	}
+	for _, g := range missing {
+		known, err := p.r.keysCopy(ctx, g)
+		if err != nil {
+			return err
+		}
+		ok, err := p.object(ctx, keysKey(g), maxFormat, p.r.rightKeys(g), known)
+		if err != nil {
+			return err
+		}
+		if ok {
+			p.rep.Keys = append(p.rep.Keys, keysKey(g))
+		}
+	}
+	slices.Sort(p.rep.Keys)
 	if !lost {
 		return nil
 	}

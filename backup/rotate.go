@@ -265,32 +265,77 @@ func (r *Repository) genuine(ctx context.Context, info provider.Info) ([]byte, e
 		}
 		return nil, nil
 	}
-	o, err := decodeGeneration(b)
-	if err != nil || o.Generation != g || !o.follows(r.keys.authorities[g-1]) || !bytes.Equal(o.Authority, r.keys.authorities[g]) {
+	if r.rightKeys(g)(b) != nil {
 		return nil, nil
 	}
 	return b, nil
 }
 
 // wrongKeys compares what lies below keys/ with the generations that are
-// known. Of those that are missing, only the present one is known in full.
-func (r *Repository) wrongKeys(ctx context.Context) (none []string, lost bool, err error) {
+// known: none are objects that are no generation, missing are earlier
+// generations without an object, and lost tells that the present one is not
+// there. Whoever reads needs no earlier one, as its root is in the later ones;
+// a sealed writer follows them one by one.
+func (r *Repository) wrongKeys(ctx context.Context) (none []string, missing []int, lost bool, err error) {
 	lost = r.keys.present != nil
+	there := map[string]bool{}
 	for info, err := range r.c.Store.List(ctx, keysPrefix, provider.ListOptions{}) {
 		if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
+		there[info.Key] = true
 		b, err := r.genuine(ctx, info)
 		switch {
 		case err != nil:
-			return nil, false, err
+			return nil, nil, false, err
 		case b == nil:
 			none = append(none, info.Key)
 		case info.Key == keysKey(r.keys.generation):
 			lost = false
 		}
 	}
-	return none, lost, nil
+	for g := 2; g < r.keys.generation; g++ {
+		if !there[keysKey(g)] {
+			missing = append(missing, g)
+		}
+	}
+	return none, missing, lost, nil
+}
+
+// rightKeys returns what proves that bytes are the object of an earlier
+// generation.
+func (r *Repository) rightKeys(g int) func([]byte) error {
+	return func(b []byte) error {
+		o, err := decodeGeneration(b)
+		if err == nil && (o.Generation != g || !o.follows(r.keys.authorities[g-1]) || !bytes.Equal(o.Authority, r.keys.authorities[g]) ||
+			r.keys.keysMACs[g] != nil && !hmac.Equal([]byte(keysMACBy(r.keys.keysMACs[g], o.line)), []byte(o.mac))) {
+			err = fmt.Errorf("%w: it is no generation of the keys", ErrDamaged)
+		}
+		return err
+	}
+}
+
+// keysCopy finds the object of an earlier generation in the headers of what was
+// written while it was the present one; nil if nothing was.
+func (r *Repository) keysCopy(ctx context.Context, g int) ([]byte, error) {
+	for _, prefix := range []string{pointPrefix, indexPrefix, sessionPrefix, kindMeta + "/", kindData + "/"} {
+		for info, err := range r.c.Store.List(ctx, prefix, provider.ListOptions{}) {
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", prefix, err)
+			}
+			h, _, err := readHeader(ctx, r.c.Store, info)
+			if isDamage(err) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("get %s: %w", info.Key, err)
+			}
+			if r.rightKeys(g)(h.Keys) == nil {
+				return h.Keys, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // successor reads a generation after the present one, by what leads to it.
@@ -313,9 +358,12 @@ func (r *Repository) successor(ctx context.Context, generation int) (b []byte, e
 
 // generations is the part of Check about keys objects.
 func (c *checker) generations(ctx context.Context) error {
-	none, lost, err := c.r.wrongKeys(ctx)
+	none, missing, lost, err := c.r.wrongKeys(ctx)
 	if err != nil {
 		return err
+	}
+	for _, g := range missing {
+		c.problem(keysKey(g), "is missing; sealed writers do not learn of later generations").Repairable = true
 	}
 	for _, key := range none {
 		c.problem(key, "is no generation of the keys").Repairable = true
