@@ -154,6 +154,9 @@ func (c *checker) condemned(ctx context.Context) error {
 		if strings.HasSuffix(info.Key, closedSuffix) || strings.Contains(info.Key, deletingSuffix) {
 			kind = kindDeleting
 		}
+		if deletingKey(info.Key) {
+			c.report.Interrupted = append(c.report.Interrupted, info.Key)
+		}
 		_, err := c.r.readSealed(ctx, kind, info.Key)
 		switch {
 		case errors.Is(err, provider.ErrNotFound): // its prune has ended

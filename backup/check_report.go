@@ -95,6 +95,10 @@ type CheckReport struct {
 	// where this one has begun.
 	Unrecorded string `json:"unrecorded,omitempty"`
 
+	// Interrupted are records of prunes that delete packs, or were killed
+	// while they did; see PruneOptions.Gone. They are no problem.
+	Interrupted []string `json:"interrupted,omitempty"`
+
 	// Omitted are points that a later one of the same writer names and that
 	// are missing, or not as they were, though nobody has forgotten them.
 	Omitted []Omission `json:"omitted,omitempty"`
@@ -208,6 +212,9 @@ func (c CheckReport) String() string {
 	b.WriteByte('\n')
 	if c.Unrecorded != "" {
 		fmt.Fprintf(&b, "what was verified could not be recorded: %s\n", c.Unrecorded)
+	}
+	for _, key := range c.Interrupted {
+		fmt.Fprintf(&b, "%s: a prune is deleting packs, or was killed while it did; then see PruneOptions.Gone\n", key)
 	}
 	for _, d := range c.Damaged {
 		b.WriteString(d.String())

@@ -18,6 +18,13 @@ type liveSet struct {
 	others   map[chunkID]bool // in no pack that was known
 	walked   map[PointID]bool
 	cache    *blockCache
+
+	// Points of which pages may be unreadable: what only those lead to is not
+	// live. Of others nothing may be overlooked, so what was walked for these
+	// only, the loose pages, is walked again when another point needs it.
+	mayLose map[PointID]bool
+	loose   map[chunkID]bool
+	lossy   map[PointID]bool // of them, those with such pages
 }
 
 func newLiveSet(r *Repository) *liveSet {
@@ -31,6 +38,7 @@ func (l *liveSet) reset() {
 		l.bits = append(l.bits, make([]uint64, (len(s)+63)/64))
 	}
 	l.others, l.walked = map[chunkID]bool{}, map[PointID]bool{}
+	l.loose, l.lossy = map[chunkID]bool{}, map[PointID]bool{}
 }
 
 // find returns the place of the bit of a chunk.
@@ -61,6 +69,27 @@ func (l *liveSet) mark(id chunkID) bool {
 	was := *word&bit != 0
 	*word |= bit
 	return !was
+}
+
+// enter marks a page and reports whether to walk what is below it.
+func (l *liveSet) enter(id chunkID, point PointID) bool {
+	isNew := l.mark(id)
+	again := l.loose[id]
+	if l.mayLose[point] && isNew {
+		l.loose[id] = true
+	} else if !l.mayLose[point] {
+		delete(l.loose, id)
+	}
+	return isNew || again // again by every point that may lose, to know which of them do
+}
+
+// skip reports whether a page may be left out because it is damaged.
+func (l *liveSet) skip(ctx context.Context, point PointID, err error) bool {
+	if !l.mayLose[point] || !isDamage(err) || ctx.Err() != nil {
+		return false
+	}
+	l.lossy[point] = true
+	return true
 }
 
 // update marks what the points need that were not looked at before. It
@@ -116,7 +145,7 @@ func (l *liveSet) walkAll(ctx context.Context) (points int, again bool, err erro
 			return 0, true, nil
 		}
 		if err != nil {
-			return 0, false, fmt.Errorf("what point %s needs cannot be found out; see Check, and Forget it if it is lost: %w", res.id, err)
+			return 0, false, fmt.Errorf("what point %s needs cannot be found out; see Check, and Repair it from a replica, Forget it if it is lost, or name it in PruneOptions.MayLose to keep what can be read of it: %w", res.id, err)
 		}
 		points++
 		l.walked[res.id] = true
@@ -131,10 +160,13 @@ func (l *liveSet) walk(ctx context.Context, m manifest) error {
 	v.cache = l.cache
 	var page func(n node, depth int) error
 	page = func(n node, depth int) error {
-		if !l.mark(n.page.id) {
+		if !l.enter(n.page.id, m.point.ID) {
 			return nil
 		}
 		p, err := v.page(ctx, n, depth)
+		if l.skip(ctx, m.point.ID, err) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -160,10 +192,17 @@ func (l *liveSet) walk(ctx context.Context, m manifest) error {
 
 func (l *liveSet) content(ctx context.Context, v *View, c content) error {
 	for _, r := range c.refs {
-		if !l.mark(r.id) || c.depth == 0 {
+		if c.depth == 0 {
+			l.mark(r.id)
+			continue
+		}
+		if !l.enter(r.id, v.m.point.ID) {
 			continue
 		}
 		below, err := v.refPage(ctx, r)
+		if l.skip(ctx, v.m.point.ID, err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,21 @@ type PruneOptions struct {
 	// days. A backup that takes longer fails with [ErrFenced], and nothing
 	// else can go wrong, however the clocks are set.
 	Patience time.Duration
+
+	// MayLose are points whose list of items is damaged, and that do not stop
+	// the prune for that: what can be read of the list is kept, and what only
+	// the damaged part of it leads to may be deleted. That is lost for good
+	// here, even if the list is repaired later; so Repair from a replica
+	// first. A point whose manifest cannot be read still stops it.
+	MayLose []PointID
+
+	// Gone are records of Interrupted, of which you know that no process will
+	// delete anything for them any more: it was seen to end, and so long ago
+	// that none of its requests can still be under way. They are removed, and
+	// the packs that went then can be copied here again. If that is wrong, a
+	// late request can delete a pack that a copy has brought again, and Check
+	// will call its points damaged until it is copied once more.
+	Gone []string
 
 	// Progress is called now and then from one goroutine: Items are points
 	// looked at, Read bytes rewritten, Bytes those deleted, Stored those
@@ -62,9 +78,12 @@ type PruneReport struct {
 
 	// Interrupted are records of prunes that were killed while they deleted
 	// something, or are still at it. It harms nothing here, but the packs
-	// that went then cannot be copied here again. Delete a record when its
-	// process is certainly gone.
+	// that went then cannot be copied here again. Name a record in
+	// PruneOptions.Gone when its process is certainly gone.
 	Interrupted []string `json:"interrupted,omitempty"`
+
+	// Lossy are the points of PruneOptions.MayLose with damaged lists.
+	Lossy []PointID `json:"lossy,omitempty"`
 }
 
 // An OpenSession is a backup or a copy that has neither ended nor been declared
@@ -100,7 +119,25 @@ func (o PruneOptions) withDefaults() (PruneOptions, error) {
 	if o.Patience < time.Minute {
 		errs = append(errs, fmt.Errorf("field Patience is %v, want at least a minute", o.Patience))
 	}
+	for _, id := range o.MayLose {
+		if _, err := id.Time(); err != nil {
+			errs = append(errs, fmt.Errorf("field MayLose: %w", err))
+		}
+	}
+	for _, key := range o.Gone {
+		if !deletingKey(key) {
+			errs = append(errs, fmt.Errorf("field Gone: %.120q is no record of an interrupted prune, as in PruneReport.Interrupted", key))
+		}
+	}
 	return o, errors.Join(errs...)
+}
+
+// deletingKey reports whether a key is that of a record that a prune deletes
+// packs.
+func deletingKey(key string) bool {
+	plan, random, ok := strings.Cut(strings.TrimPrefix(key, condemnedPrefix), deletingSuffix)
+	_, err := PointID(plan).Time()
+	return ok && err == nil && strings.HasPrefix(key, condemnedPrefix) && len(random) == 16 && strings.Trim(random, "0123456789abcdef") == ""
 }
 
 // Prune frees what no point needs: it deletes packs that are garbage and
@@ -116,9 +153,9 @@ func (o PruneOptions) withDefaults() (PruneOptions, error) {
 // Points may be copied into the store meanwhile if the copy has a
 // [Repository.Hold] of it.
 //
-// It needs a credential that can delete. It does nothing, with an error
+// It needs a credential that can delete. It condemns nothing, with an error
 // wrapping [ErrDamaged], if it cannot read what some point needs: Check says
-// what is wrong. The number of requests grows with what is freed and with
+// what is wrong, and with MayLose it goes on all the same. The number of requests grows with what is freed and with
 // the metadata of the points; a chunk costs 48 bytes of memory.
 func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
 	o, err := o.withDefaults()
@@ -130,7 +167,13 @@ func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneReport, er
 	}
 	fresh := newRepository(r.c, r.keys)
 	p := &pruner{r: fresh, o: o, live: newLiveSet(fresh)}
-	if err := p.run(ctx); err != nil {
+	p.live.mayLose = map[PointID]bool{}
+	for _, id := range o.MayLose {
+		p.live.mayLose[id] = true
+	}
+	err = p.run(ctx)
+	p.report.Lossy = slices.Sorted(maps.Keys(p.live.lossy))
+	if err != nil {
 		return p.report, fmt.Errorf("prune: %w", err)
 	}
 	r.c.Logger.Info("pruned", "deleted", p.report.Deleted.Bytes, "rewritten", p.report.Rewritten.Bytes,
@@ -162,6 +205,12 @@ func (p *pruner) run(ctx context.Context) error {
 	if !p.o.DryRun {
 		if err := p.tidy(ctx, gens, rest); err != nil {
 			return err
+		}
+		for _, key := range p.o.Gone {
+			p.r.c.Logger.Warn("an interrupted prune was said to be gone", "key", key)
+			if err := p.r.remove(ctx, key); err != nil {
+				return err
+			}
 		}
 	}
 	for _, g := range gens {

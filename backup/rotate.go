@@ -363,10 +363,20 @@ func (c *checker) generations(ctx context.Context) error {
 		return err
 	}
 	for _, g := range missing {
-		c.problem(keysKey(g), "is missing; sealed writers do not learn of later generations").Repairable = true
+		c.problem(keysKey(g), "is missing; sealed writers whose credentials are older do not learn of later generations")
 	}
 	for _, key := range none {
+		if g, ok := generationOf(key); ok && g < c.r.keys.generation {
+			missing = append(missing, g)
+		}
 		c.problem(key, "is no generation of the keys").Repairable = true
+	}
+	for _, g := range missing {
+		known, err := c.r.keysCopy(ctx, g)
+		if err != nil {
+			return err
+		}
+		c.problem(keysKey(g), "").Repairable = known != nil // else a replica may have it
 	}
 	if lost {
 		c.problem(keysKey(c.r.keys.generation), "is not what it was made as, or missing").Repairable = true

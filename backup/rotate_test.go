@@ -360,14 +360,36 @@ func TestLostKeys(t *testing.T) {
 		if b, _, err := provider.ReadAll(t.Context(), store, key3, 1<<20); err != nil || !bytes.Equal(b, was) {
 			t.Errorf("%s: what was put back is not what was lost: %v", name, err)
 		}
-		mustBeSound(t, reopenWith(t, s.config(store, "key/2")))
+		if strings.HasPrefix(name, "all") {
+			mustMissEarlier(t, reopenWith(t, s.config(store, "key/2")), key2)
+		} else {
+			mustBeSound(t, reopenWith(t, s.config(store, "key/2")))
+		}
 	}
-	// Without an earlier one nothing is missed.
+	// Without an earlier one everything can be read. Nothing was written while
+	// it was the present one, so there is no copy of it but in a replica.
 	store := copyStore(t, s.store)
 	drop(key2)(store)
 	r = reopenWith(t, s.config(store, "key/2"))
 	mustHold(t, r, s.first, s.target.files)
+	mustMissEarlier(t, r, key2)
+	if rep, err := r.Repair(t.Context(), backup.RepairOptions{}); err != nil || len(rep.Keys) > 0 || len(rep.Unmended) != 1 || rep.Unmended[0].Key != key2 {
+		t.Errorf("repair without a replica: %+v, %v", rep, err)
+	}
+	if rep, err := r.Repair(t.Context(), backup.RepairOptions{From: s.store}); err != nil || !slices.Equal(rep.Keys, []string{key2}) {
+		t.Errorf("repair from a replica: %+v, %v", rep, err)
+	}
 	mustBeSound(t, r)
+}
+
+// mustMissEarlier checks that an earlier keys object is missed, and nothing
+// else.
+func mustMissEarlier(t *testing.T, r *backup.Repository, key string) {
+	t.Helper()
+	rep := mustCheck(t, r, backup.CheckOptions{ReadData: true})
+	if len(rep.Problems) != 1 || rep.Problems[0].Key != key || rep.Problems[0].Repairable || len(rep.Damaged) > 0 {
+		t.Errorf("want %s to be missed: %s", key, rep)
+	}
 }
 
 // Who can write and holds no key cannot make a generation, nor keep others
