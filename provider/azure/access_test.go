@@ -2,6 +2,7 @@ package azure_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -128,3 +129,5 @@ func TestTokensAndCA(t *testing.T) {
 		t.Errorf("authorized by %q for %q", seen, c.asked)
 	}
 }
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -1,0 +1,276 @@
+package azure_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/azure"
+	"github.com/holdfast-go/holdfast/provider/providertest"
+)
+
+func freshModel(versions bool) *model {
+	return &model{versions: versions, blobs: map[string][]*modelVersion{}, staged: map[string]map[string][]byte{}}
+}
+
+// The whole contract on the model, retention and versions included. Deletions
+// before the last version leave no trace.
+func TestBlobStoreOfModel(t *testing.T) {
+	for name, versions := range map[string]bool{"plain": false, "versioned": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newModel(t, freshModel(versions))
+			another := func() (provider.BlobStore, error) { return azure.Open(context.Background(), *c) }
+			holds := slices.DeleteFunc(clauses(), func(id string) bool {
+				return versions && id == "blob/versions-deleted" || os.Getenv("HOLDFAST_LONG") == "" && slices.Contains(heavy, id)
+			})
+			first, err := another()
+			if err != nil {
+				t.Fatal(err)
+			}
+			providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { return first },
+				providertest.CheckOptions{RetainFor: 2 * time.Second, Second: another, Only: holds})
+			report := providertest.CheckBlobStore(t.Context(), first, providertest.CheckOptions{Only: []string{"blob/versions-deleted"}})
+			if failed := len(report.Failed()) > 0; failed != versions {
+				t.Errorf("the clause about deleted versions fails: %v; correct the package comment", failed)
+			}
+		})
+	}
+}
+
+// What was replaced and deleted is read by the Version that its Put returned,
+// whole and in parts, and is listed with the deletion behind it.
+func TestEarlierVersions(t *testing.T) {
+	m := freshModel(true)
+	m.page = 5
+	s := openModel(t, m)
+	ctx := t.Context()
+	var put []provider.Version
+	for i := range 12 { // more than a page
+		info, err := s.Put(ctx, "k", provider.Bytes(fmt.Appendf(nil, "content %2d", i)), provider.PutOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put = append(put, info.Version)
+		if _, err := s.Put(ctx, "k2", provider.Bytes(nil), provider.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Delete(ctx, "k", provider.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Stat(ctx, "k"); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("stat of what was deleted: %v", err)
+	}
+	n := 0
+	for v, err := range s.Versions(ctx, "k", provider.ListOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Key != "k" {
+			break
+		}
+		if n == len(put) {
+			if !v.Deleted || v.Version != "" || v.Size != 0 || v.Modified.IsZero() {
+				t.Errorf("behind the last version: %+v", v)
+			}
+		} else if v.Deleted || v.Version != put[n] {
+			t.Errorf("version %d: %+v, want %q", n, v, put[n])
+		}
+		n++
+	}
+	if n != len(put)+1 {
+		t.Errorf("%d versions and deletions", n)
+	}
+	for i, v := range put {
+		want := fmt.Sprintf("content %2d", i)
+		for off := range int64(len(want)) {
+			r, info, err := s.Get(ctx, "k", provider.GetOptions{Version: v, Offset: off, Length: 5})
+			if err != nil {
+				t.Fatalf("%d from %d: %v", i, off, err)
+			}
+			var b bytes.Buffer
+			_, err = b.ReadFrom(r)
+			r.Close()
+			if err != nil || b.String() != want[off:min(off+5, int64(len(want)))] || info.Version != v {
+				t.Errorf("%d from %d: %q, %+v, %v", i, off, b.String(), info, err)
+			}
+		}
+	}
+	for _, v := range []provider.Version{"0xFFFF", "*", "a\nb", `"`} {
+		if _, _, err := s.Get(ctx, "k", provider.GetOptions{Version: v}); !errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("version %q, which never was: %v", v, err)
+		}
+	}
+}
+
+// A namespace of directories is refused: when the account says so, and when
+// the order shows it to who may not ask.
+func TestHierarchicalNamespace(t *testing.T) {
+	m := freshModel(false)
+	m.hns = true
+	s := openModel(t, m)
+	ctx := t.Context()
+	if _, err := s.Put(ctx, "a", provider.Bytes(nil), provider.PutOptions{}); !errors.Is(err, errors.ErrUnsupported) || len(m.blobs) != 0 {
+		t.Errorf("put: %v, %d blobs", err, len(m.blobs))
+	}
+	for _, err := range s.List(ctx, "", provider.ListOptions{}) {
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("list: %v", err)
+		}
+	}
+	m.denied = map[string]bool{"properties": true}
+	for _, key := range []string{"a", "b"} {
+		if _, err := s.Put(ctx, key, provider.Bytes(nil), provider.PutOptions{}); err != nil {
+			t.Errorf("put by who may not ask: %v", err)
+		}
+	}
+	var last error
+	for _, err := range s.List(ctx, "", provider.ListOptions{}) {
+		last = err
+	}
+	if !errors.Is(last, errors.ErrUnsupported) {
+		t.Errorf("list in another order: %v", last)
+	}
+}
+
+// What protects a blob without being a Retention is respected and named; a
+// refusal about something else is no condition that does not hold.
+func TestOtherRefusals(t *testing.T) {
+	m := freshModel(true)
+	s := openModel(t, m)
+	ctx := t.Context()
+	if _, err := s.Put(ctx, "held", provider.Bytes(nil), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	v := m.blobs["held"][0]
+	v.held = true
+	if err := s.Delete(ctx, "held", provider.DeleteOptions{}); !errors.Is(err, provider.ErrLocked) || !v.current {
+		t.Errorf("delete under a legal hold: %v", err)
+	}
+	v.archived = true
+	if _, _, err := s.Get(ctx, "held", provider.GetOptions{}); err == nil || errors.Is(err, provider.ErrNotFound) || !strings.Contains(err.Error(), "Archive tier") {
+		t.Errorf("get of an archived blob: %v", err)
+	}
+	m.versions = false // as a policy of the container does
+	for what, o := range map[string]provider.PutOptions{"put": {}, "IfMatch": {IfMatch: provider.Version(strings.Trim(v.etag, `"`))}} {
+		if _, err := s.Put(ctx, "held", provider.Bytes(nil), o); !errors.Is(err, provider.ErrLocked) || errors.Is(err, provider.ErrConflict) {
+			t.Errorf("%s over a blob under a policy: %v", what, err)
+		}
+	}
+	for code, status := range map[string]int{"LeaseIdMissing": 412, "SnapshotsPresent": 409, "BlobImmutableDueToPolicy": 409} {
+		answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet || r.Method == http.MethodHead {
+				w.Header().Set("ETag", `"0x1"`)
+				return
+			}
+			w.Header().Set("x-ms-error-code", code)
+			w.WriteHeader(status)
+		}))
+		s, err := azure.Open(ctx, azure.Config{Container: "ccc", Endpoint: answers.URL, SAS: "sig=x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, putErr := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{})
+		_, matchErr := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{IfMatch: "0x1"})
+		for _, err := range []error{putErr, matchErr, s.Delete(ctx, "x", provider.DeleteOptions{Version: "0x1"})} {
+			if err == nil || errors.Is(err, provider.ErrConflict) || errors.Is(err, provider.ErrLocked) != (code == "BlobImmutableDueToPolicy") || !strings.Contains(err.Error(), code) {
+				t.Errorf("%s: %v", code, err)
+			}
+		}
+		// On a taken key it may well be the policy that the service names first.
+		if _, err := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{IfAbsent: true}); errors.Is(err, provider.ErrConflict) != (code == "BlobImmutableDueToPolicy") {
+			t.Errorf("%s: IfAbsent: %v", code, err)
+		}
+		answers.Close()
+	}
+}
+
+// What goes out for retentions, keys, scopes and tiers, at once and in blocks.
+func TestRequests(t *testing.T) {
+	m := freshModel(true)
+	server := httptest.NewTLSServer(m)
+	t.Cleanup(server.Close)
+	base := azure.Config{Container: "ccc", Endpoint: server.URL + "/account", SAS: "sig=x", PartSize: 256 << 10, Attempts: 1,
+		CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})}
+	until := time.Date(2040, 2, 3, 4, 5, 6, 1, time.UTC)
+	key := bytes.Repeat([]byte{7}, 32)
+	sum := sha256.Sum256(key)
+	const rounded = "Fri, 03 Feb 2040 04:05:07 GMT"
+	for name, c := range map[string]struct {
+		change func(*azure.Config)
+		o      provider.PutOptions
+		sends  map[string]string // by each request with content
+		makes  map[string]string // by the one that makes the blob
+		reads  map[string]string
+	}{
+		"governance": {o: provider.PutOptions{Retain: provider.Retention{Mode: provider.Governance, Until: until}},
+			makes: map[string]string{"x-ms-immutability-policy-mode": "Unlocked", "x-ms-immutability-policy-until-date": rounded}},
+		"compliance": {o: provider.PutOptions{Retain: provider.Retention{Mode: provider.Compliance, Until: until}, IfAbsent: true},
+			makes: map[string]string{"x-ms-immutability-policy-mode": "Locked", "x-ms-immutability-policy-until-date": rounded, "If-None-Match": "*"}},
+		"key": {change: func(c *azure.Config) { c.CustomerKey = key },
+			sends: map[string]string{"x-ms-encryption-algorithm": "AES256", "x-ms-encryption-key": b64(key), "x-ms-encryption-key-sha256": b64(sum[:])},
+			makes: map[string]string{"x-ms-encryption-key": b64(key)}, reads: map[string]string{"x-ms-encryption-key": b64(key)}},
+		"scope": {change: func(c *azure.Config) { c.EncryptionScope = "scope" },
+			sends: map[string]string{"x-ms-encryption-scope": "scope"}, makes: map[string]string{"x-ms-encryption-scope": "scope"}},
+		"tier": {change: func(c *azure.Config) { c.Tier = "Cool" }, makes: map[string]string{"x-ms-access-tier": "Cool"}},
+	} {
+		config := base
+		if c.change != nil {
+			c.change(&config)
+		}
+		s, err := azure.Open(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int{1000, inBlocks} {
+			m.asked = nil
+			blob := fmt.Sprint(name, size)
+			if _, err := s.Put(t.Context(), blob, provider.Bytes(noise(size)), c.o); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if b, _, err := provider.ReadAll(t.Context(), s, blob, inBlocks); err != nil || !bytes.Equal(b, noise(size)) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if _, err := s.Stat(t.Context(), blob); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			seen := map[string]int{}
+			check := func(r *http.Request, kind string, want map[string]string) {
+				seen[kind]++
+				for header, value := range want {
+					if got := r.Header.Get(header); got != value {
+						t.Errorf("%s: %d bytes: %s: %s is %q, want %q", name, size, kind, header, got, value)
+					}
+				}
+			}
+			for _, r := range m.asked {
+				switch {
+				case sends(r) && r.Header.Get("x-ms-content-crc64") == "":
+					t.Errorf("%s: content without a checksum", name)
+				case sends(r):
+					check(r, "sends", c.sends)
+				}
+				if commits(r) {
+					check(r, "makes", c.makes)
+				}
+				if strings.HasSuffix(r.URL.Path, blob) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+					check(r, "reads", c.reads)
+				}
+			}
+			if want := map[int]int{1000: 1, inBlocks: 4}[size]; seen["sends"] != want || seen["makes"] != 1 || seen["reads"] != 2 {
+				t.Errorf("%s: %d bytes: requests %v", name, size, seen)
+			}
+		}
+	}
+}
