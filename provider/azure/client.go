@@ -114,7 +114,10 @@ const answerPatience = 2 * time.Minute
 // systemTransport is like the standard library's, but never unpacks what the
 // service delivers, and gives up on a server that does not answer.
 func systemTransport() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok { // some programs put another in its place
+		t = standard.Clone()
+	}
 	t.DisableCompression = true // or a blob with a Content-Encoding would not be delivered as it is
 	t.MaxIdleConnsPerHost = 100
 	t.ResponseHeaderTimeout = answerPatience

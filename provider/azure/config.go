@@ -79,7 +79,7 @@ type Config struct {
 
 	// Attempts is how often a request is made before it fails; 0 means 5.
 	// Between them the store waits ever longer, or as long as the service asks
-	// with Retry-After.
+	// with Retry-After, if that is no more than a minute.
 	Attempts int
 }
 

@@ -43,8 +43,14 @@ func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions
 	if o.Version != "" {
 		in.AccessConditions = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: etagOf(present.Version)}}
 	}
-	if _, err = s.client.NewBlobClient(key).Delete(ctx, in); err == nil || isMissing(err) {
+	var tries attempts
+	_, err = s.client.NewBlobClient(key).Delete(tries.in(ctx), in)
+	switch err = answered(err); {
+	case err == nil || isMissing(err):
 		return nil
+	case tries.unanswered.Load() && errors.Is(meaningOf(err), provider.ErrConflict):
+		// An earlier attempt may have deleted it, and another Put come after.
+		return fmt.Errorf("outcome unknown: an earlier attempt was not answered, and then: %s", err)
 	}
-	return answered(err)
+	return err
 }

@@ -68,21 +68,24 @@
 // a taken key is [provider.ErrConflict] if the signature has r, too, and
 // fs.ErrPermission if not.
 //
-// # What has been tried, and what not
+// # Where it has been tried
 //
 // The suite in provider/providertest runs in this package's tests on Azurite
-// 3.37.0, which has neither versions nor immutability policies and no
-// hierarchical namespaces; what is sent for these, and what follows from the
-// answers that are documented, is tested against a model of the service in this
-// package's tests. Unproven until it has run on an account: the order of
-// listings beyond ASCII, the first key asked for by StartAfter (startFrom of
+// 3.37.0, which has neither versions nor immutability policies, leaves the
+// blocks of others where they are, and has no hierarchical namespaces. What is
+// sent for these, and what follows from the answers that are documented, is
+// tested against a model of the service in the tests, on which the whole suite
+// runs, too. One deviation from the contract: where the account keeps versions,
+// a deletion before the last version leaves no trace in Versions.
+//
+// # What is not proven
+//
+// Until the suite has run on an account of Azure: the order of listings beyond
+// ASCII, the first key asked for by StartAfter (the parameter startFrom of
 // 2026), that odd characters are kept, that a policy of a version leaves the
-// ETag, which of two reasons for a refusal comes first, customer-provided keys,
-// encryption scopes and tiers. On a container of your own this runs the same
-// suite, with the standard chain of credentials:
+// ETag as it is, which of two reasons for a refusal comes first,
+// customer-provided keys, encryption scopes and tiers. This runs it on a
+// container of your own, with the standard chain of credentials:
 //
 //	HOLDFAST_AZURE_CONTAINER_URL=https://ACCOUNT.blob.core.windows.net/CONTAINER go test -v -run TestRealContainer ./provider/azure
-//
-// Deviations from the contract: where the account keeps versions, a deletion
-// before the last version leaves no trace in Versions.
 package azure

@@ -121,6 +121,36 @@ func TestPutReplacedBeforeItKnew(t *testing.T) {
 	}
 }
 
+// A Delete whose reply was lost is done; one that meets another blob when it is
+// made again does not know whether it was.
+func TestDeleteWithLostReply(t *testing.T) {
+	t.Parallel()
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	container := server.NewContainer(t)
+	s, other := open(t, server, container, n.through(server)), open(t, server, container, nil)
+	deletes := func(r *http.Request) bool { return r.Method == http.MethodDelete }
+	for key, how := range map[string]func(*http.Response) error{"gone": lost, "replaced": func(*http.Response) error {
+		if _, err := other.Put(context.Background(), "replaced", provider.Bytes(nil), provider.PutOptions{IfAbsent: true}); err != nil {
+			t.Error(err)
+		}
+		return errLost
+	}} {
+		info, err := s.Put(t.Context(), key, provider.Bytes([]byte("old")), provider.PutOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		happened := n.breaks(1, deletes, how)
+		err = s.Delete(t.Context(), key, provider.DeleteOptions{Version: info.Version})
+		if happened.Load() != 1 || key == "gone" && err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		if key == "replaced" && (err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "outcome unknown")) {
+			t.Errorf("%s: %v, want an unknown outcome", key, err)
+		}
+	}
+}
+
 // What changes on the way is refused by the service before it is kept.
 func TestPutDamagedOnTheWay(t *testing.T) {
 	server := testenv.Azurite(t)
