@@ -45,12 +45,25 @@ func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions
 	}
 	var tries attempts
 	_, err = s.client.NewBlobClient(key).Delete(tries.in(ctx), in)
-	switch err = answered(err); {
-	case err == nil || isMissing(err):
+	if err = answered(err); errors.Is(meaningOf(err), provider.ErrConflict) {
+		return s.notDeleted(ctx, key, err, tries.unanswered.Load())
+	}
+	if isMissing(err) {
 		return nil
-	case tries.unanswered.Load() && errors.Is(meaningOf(err), provider.ErrConflict):
-		// An earlier attempt may have deleted it, and another Put come after.
-		return fmt.Errorf("outcome unknown: an earlier attempt was not answered, and then: %s", err)
 	}
 	return err
+}
+
+// notDeleted says what it means that the service refused a Delete because the
+// blob is not the one that was there a moment ago: it may be gone.
+func (s *Store) notDeleted(ctx context.Context, key string, refusal error, unknown bool) error {
+	switch _, err := s.head(ctx, key); {
+	case isMissing(err):
+		return nil
+	case err == nil && !unknown:
+		return refusal
+	}
+	// An attempt without an answer came before the one that was refused. It may
+	// have deleted the blob, and another Put come after it.
+	return fmt.Errorf("outcome unknown: %s", refusal)
 }
