@@ -1,7 +1,7 @@
 // Package testenv starts real servers for tests, in containers, through
 // testcontainers-go: MinIO and versitygw for S3, moto for the control planes of
 // AWS, fake-gcs-server for Google Cloud Storage, Azurite for Azure Blob Storage,
-// BIND for DNS. Only tests import it, and nothing it needs reaches who imports
+// BIND and Knot for DNS. Only tests import it, and nothing it needs reaches who imports
 // Holdfast.
 //
 // A package whose tests use a server hands its TestMain to [Main], which stops

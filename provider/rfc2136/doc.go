@@ -23,6 +23,13 @@
 // differ. In a zone that others update all the time it may take several
 // attempts, a hundred at most; then it fails, and nothing was changed.
 //
+// That needs a server which raises the serial for every UPDATE by itself, as BIND
+// does. Knot carries out those that arrive together at one serial: then two swaps
+// of which one changes a TTL alone can both be applied. So a swap reads what it
+// has written, and if the zone has something else it is an error that says
+// "outcome unknown"; that the last stays is all that is sure there. Swaps that
+// change values are safe on Knot, too.
+//
 // Since a serial does not come back, an UPDATE can be applied once at most.
 // That is what makes these harmless:
 //
@@ -87,10 +94,15 @@
 //	Knot     acl: an entry with action [query, update] and the key
 //	PowerDNS dnsupdate=yes, and the metadata TSIG-ALLOW-DNSUPDATE of the zone
 //
-// The tests run on BIND 9.20: the contract on zones that are plain, signed in
-// place and signed inline. Knot and PowerDNS are not tested; providertest.CheckDNS
-// tells about one that is there. A server that limits TTLs (max-zone-ttl of BIND)
-// makes a swap fail that asks for more, after it was applied.
+// The tests run on BIND 9.20, the whole contract on zones that are plain, signed in
+// place and signed inline, and on Knot 3.4:
+//
+//	BIND  limits TTLs (max-zone-ttl, which a dnssec-policy sets to a day)   a swap that asks for more fails after it was applied
+//	Knot  carries out several updates at one serial                         swaps that race for a TTL alone: "outcome unknown", not ErrConflict
+//	Knot  in a zone that it signs, leaves out a CNAME that takes the place  such a swap fails after it has removed the address:
+//	      of another type in one update, and says nothing                   make it two swaps
+//
+// PowerDNS is not tested; providertest.CheckDNS tells about one that is there.
 //
 // Not supported: GSS-TSIG (RFC 3645), so neither Windows DNS nor Samba, which know
 // no other signature; unsigned updates; several primaries that each take updates,
