@@ -452,3 +452,18 @@ func TestSealedWriterBesideAPlan(t *testing.T) {
 	}
 	h.checks()
 }
+
+// Keys that others rotate meanwhile change nothing about what is remembered.
+func TestSealedParentAfterRotation(t *testing.T) {
+	store := providertest.NewMemory()
+	h := newSealedHost(t, store, newRepo(t, store))
+	r := h.open(store)
+	first := mustBackup(t, r, "web", h.target, backup.Incremental)
+	h.want(first, "", h.all())
+	if err := h.holder.Rotate(t.Context(), keyring().Recipients...); err != nil {
+		t.Fatal(err)
+	}
+	second := mustBackup(t, r, "web", h.target, backup.Incremental)
+	h.want(second, first.ID, 0)
+	h.backup(backup.Incremental, second.ID, 0)
+}
