@@ -1,11 +1,13 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"strings"
 
@@ -26,14 +28,21 @@ type Stream struct {
 	// Sum is the SHA-256 of the bytes from At to End. If they have another,
 	// the reader ends in provider.ErrCorrupt. Zero means not to be verified.
 	Sum [32]byte
+
+	// CRC32C is the big-endian CRC-32C of the same bytes, which is verified in
+	// place of a Sum that is not known. Nil means not to be verified.
+	CRC32C []byte
 }
 
 // Reader returns the reader of a stream. A connection that breaks is opened
 // again where it broke.
 func (s Stream) Reader() io.ReadCloser {
 	r := &reader{Stream: s}
-	if s.Sum != [32]byte{} {
-		r.hash = sha256.New()
+	switch {
+	case s.Sum != [32]byte{}:
+		r.hash, r.want = sha256.New(), s.Sum[:]
+	case s.CRC32C != nil:
+		r.hash, r.want = crc32.New(crc32.MakeTable(crc32.Castagnoli)), s.CRC32C
 	}
 	return r
 }
@@ -42,6 +51,7 @@ type reader struct {
 	Stream
 	broken int       // connections that broke since the last byte
 	hash   hash.Hash // nil: of unknown content
+	want   []byte
 	err    error
 }
 
@@ -52,7 +62,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	for r.err == nil {
 		if r.At == r.End {
 			r.err = io.EOF
-			if r.hash != nil && [32]byte(r.hash.Sum(nil)) != r.Sum {
+			if r.hash != nil && !bytes.Equal(r.hash.Sum(nil), r.want) {
 				r.err = r.Fail(provider.ErrCorrupt)
 			}
 			break

@@ -1,0 +1,72 @@
+package gcp
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// watched is the transport below the SDK, which sees every single request that
+// the SDK makes of one call.
+type watched struct{ base http.RoundTripper }
+
+const longestWait = time.Minute
+
+// RoundTrip notes attempts that may have had their effect although the SDK
+// makes others after them, and waits where the service asks for it before the
+// SDK hears that it may try again.
+func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Query().Get("alt") == "media" {
+		// Else the service, or package http, unpacks what somebody has stored
+		// with a Content-Encoding, and other bytes arrive than are stored.
+		req = req.Clone(req.Context())
+		req.Header.Set("Accept-Encoding", "gzip")
+	}
+	resp, err := w.base.RoundTrip(req)
+	if a, ok := req.Context().Value(attemptsKey{}).(*attempts); ok && (err != nil || mayHaveHappened(resp.StatusCode)) {
+		a.unanswered.Store(true)
+	}
+	if err == nil && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable) {
+		wait := time.NewTimer(retryAfter(resp.Header.Get("Retry-After"), time.Now()))
+		defer wait.Stop()
+		select {
+		case <-req.Context().Done():
+		case <-wait.C:
+		}
+	}
+	return resp, err
+}
+
+// mayHaveHappened says of an answer whether the service may have carried the
+// request out all the same.
+func mayHaveHappened(status int) bool {
+	return status == http.StatusRequestTimeout || status >= 500 && status != http.StatusNotImplemented
+}
+
+// retryAfter is how long the header asks to wait: seconds or a date.
+func retryAfter(header string, now time.Time) time.Duration {
+	wait := time.Duration(0)
+	if n, err := strconv.Atoi(header); err == nil {
+		wait = time.Duration(min(n, int(longestWait/time.Second))) * time.Second
+	} else if t, err := http.ParseTime(header); err == nil {
+		wait = t.Sub(now)
+	}
+	return min(max(wait, 0), longestWait)
+}
+
+// attempts are those that the SDK makes of one call with its ctx.
+type attempts struct{ unanswered atomic.Bool }
+
+type attemptsKey struct{}
+
+func (a *attempts) watch(ctx context.Context) context.Context {
+	return context.WithValue(ctx, attemptsKey{}, a)
+}
+
+// mayHave says of a failed call whether it may have been carried out.
+func (a *attempts) mayHave(err error) bool {
+	status := statusOf(err)
+	return a.unanswered.Load() || status == 0 || mayHaveHappened(status)
+}
