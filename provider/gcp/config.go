@@ -79,8 +79,9 @@ type Config struct {
 
 	// Attempts is how often a request is made before it fails; 0 means 5.
 	// Between them the store waits as long as the service asks it to, but no
-	// longer than a minute, and else from a tenth of a second on, twice as long
-	// each time.
+	// longer than a minute, and else up to a quarter of a second, twice as long
+	// each time. The service takes about one change a second of one key, and
+	// refuses others until then.
 	Attempts int
 }
 
@@ -129,7 +130,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	// Every change carries its own condition or its name, and is looked up when
 	// its outcome is unknown: all of them may be tried again.
-	client.SetRetry(storage.WithPolicy(storage.RetryAlways), storage.WithMaxAttempts(c.Attempts), storage.WithBackoff(backoff))
+	client.SetRetry(storage.WithPolicy(storage.RetryAlways), storage.WithMaxAttempts(c.Attempts), storage.WithBackoff(backoff()))
 	bucket := client.Bucket(c.Bucket)
 	if c.UserProject != "" {
 		bucket = bucket.UserProject(c.UserProject)
@@ -137,7 +138,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return &Store{c: c, client: client, bucket: bucket}, nil
 }
 
-var backoff = gax.Backoff{Initial: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}
+func backoff() gax.Backoff {
+	return gax.Backoff{Initial: 250 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}
+}
 
 // complete validates a Config and fills in what is zero.
 func (c *Config) complete() error {

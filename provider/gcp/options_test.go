@@ -225,6 +225,45 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// Between the look at a retention and its change another extends it: it does
+// not become shorter again, although it may be overridden.
+func TestLockExtendedMeanwhile(t *testing.T) {
+	p := newPlace(t, false)
+	s, other := p.open(t, nil), open(t, p.rules.url, p.bucket, nil)
+	ctx, until := t.Context(), time.Now().Add(time.Hour)
+	governed := provider.Retention{Mode: provider.Governance, Until: until}
+	if _, err := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{Retain: governed}); err != nil {
+		t.Fatal(err)
+	}
+	longer := provider.Retention{Mode: provider.Governance, Until: until.Add(time.Hour)}
+	looks := func(r *http.Request) bool { return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/o/x") }
+	p.breaks(1, looks, func(*http.Response) error { return other.Lock(ctx, "x", longer) })
+	shorter := provider.Retention{Mode: provider.Compliance, Until: until.Add(time.Minute)}
+	if err := s.Lock(ctx, "x", shorter); !errors.Is(err, provider.ErrLocked) {
+		t.Errorf("lock: %v", err)
+	}
+	if info, err := s.Stat(ctx, "x"); err != nil || info.Retain.Until.Before(longer.Until) {
+		t.Errorf("%v, %v", info.Retain, err)
+	}
+}
+
+// A lost reply to a lock is a lock.
+func TestLockWithLostReply(t *testing.T) {
+	p := newPlace(t, false)
+	s := p.open(t, nil)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	happened := p.breaks(1, func(r *http.Request) bool { return r.Method == http.MethodPatch }, lost)
+	r := provider.Retention{Mode: provider.Compliance, Until: time.Now().Add(time.Minute)}
+	if err := s.Lock(t.Context(), "x", r); err != nil || happened.Load() != 1 {
+		t.Errorf("%v after %d lost replies", err, happened.Load())
+	}
+	if info, err := s.Stat(t.Context(), "x"); err != nil || info.Retain.Mode != r.Mode || info.Retain.Until.Before(r.Until) {
+		t.Errorf("%+v, %v", info.Retain, err)
+	}
+}
+
 // A bucket that takes no retentions is told of none.
 func TestRetainWithoutLocks(t *testing.T) {
 	server := testenv.FakeGCS(t)

@@ -162,7 +162,7 @@ func (w *write) writer(ctx context.Context, chunk int64, retry ...storage.RetryO
 // whole stores bytes by one request, which is made again as a whole.
 func (w *write) whole(ctx context.Context, b []byte) (*storage.ObjectAttrs, error) {
 	var tries attempts
-	pause := backoff
+	pause := backoff()
 	for attempt := 1; ; attempt++ {
 		a, err := w.once(tries.watch(ctx), b)
 		if err == nil {

@@ -23,7 +23,7 @@ func (w *write) inPieces(ctx context.Context, body provider.Body) (*storage.Obje
 	within, cancel := context.WithCancel(tries.watch(ctx))
 	defer cancel() // before Close: the upload is abandoned
 	var failed atomic.Int64
-	u := w.writer(within, w.s.c.PartSize, storage.WithPolicy(storage.RetryAlways), storage.WithBackoff(backoff),
+	u := w.writer(within, w.s.c.PartSize, storage.WithPolicy(storage.RetryAlways), storage.WithBackoff(backoff()),
 		storage.WithErrorFunc(func(err error) bool {
 			return storage.ShouldRetry(err) && failed.Add(1) < int64(w.s.c.Attempts)
 		}))

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"testing"
 	"testing/iotest"
@@ -67,6 +69,18 @@ func TestReaderVerifies(t *testing.T) {
 	s.Sum = sha256.Sum256(content)
 	if _, err := io.ReadAll(s.Reader()); !errors.Is(err, provider.ErrCorrupt) {
 		t.Errorf("other bytes: %v", err)
+	}
+	for body, want := range map[string]error{"content": nil, "Content": provider.ErrCorrupt} {
+		s := stream(body)
+		s.CRC32C = binary.BigEndian.AppendUint32(nil, crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)))
+		if _, err := io.ReadAll(s.Reader()); !errors.Is(err, want) {
+			t.Errorf("%s by its CRC-32C: %v", body, err)
+		}
+		s = stream(body)
+		s.CRC32C, s.Sum = []byte("none"), sha256.Sum256(content) // which counts
+		if _, err := io.ReadAll(s.Reader()); !errors.Is(err, want) {
+			t.Errorf("%s by its SHA-256: %v", body, err)
+		}
 	}
 	if _, err := io.ReadAll(stream("Content").Reader()); err != nil {
 		t.Errorf("of no known sum: %v", err)
