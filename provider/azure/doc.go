@@ -81,8 +81,7 @@
 // # What is not proven
 //
 // Until the suite has run on an account of Azure: the order of listings beyond
-// ASCII, the first key asked for by StartAfter (the parameter startFrom of
-// 2026), that odd characters are kept, that a policy of a version leaves the
+// ASCII, that odd characters are kept, that a policy of a version leaves the
 // ETag as it is, which of two reasons for a refusal comes first,
 // customer-provided keys, encryption scopes and tiers. This runs it on a
 // container of your own, with the standard chain of credentials:
