@@ -40,6 +40,9 @@ func TestCreateOnce(t *testing.T) {
 			if n := count(t, e, v); n != 1 {
 				t.Errorf("%d snapshots", n)
 			}
+			if n := len(s.Seen("CreateSnapshot")); name == "lost reply" && n != 1 {
+				t.Errorf("%d were made, where a look would have shown the first", n)
+			}
 			if again := create(t, s.open(t, nil), v, "token"); again.Ref != snap.Ref {
 				t.Errorf("again: %s, was %s", again.Ref.ID, snap.Ref.ID)
 			}

@@ -147,18 +147,20 @@ func TestReplicas(t *testing.T) {
 	disabled := func(*wire.Request, func() (*http.Response, error)) (*http.Response, error) {
 		return refusal("DisabledException", "is disabled"), nil
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second) // less than what ends a silent request anyhow
+	defer cancel()
 	for name, rule := range map[string]wire.Rule{"silent": wire.Hole, "cut": wire.Cut, "gone": gone, "disabled": disabled} {
 		down(rule, home)
 		for _, name := range []string{key, mrk} {
-			if b, err := open("eu-west-1").UnwrapKey(t.Context(), name, wrapped, bound); err != nil || !bytes.Equal(b, secret()) {
+			if b, err := open("eu-west-1").UnwrapKey(ctx, name, wrapped, bound); err != nil || !bytes.Equal(b, secret()) {
 				t.Errorf("%s: %s: %v", name, name, err)
 			}
 		}
-		if _, err := open("eu-west-1").WrapKey(t.Context(), key, secret(), bound); err != nil {
+		if _, err := open("eu-west-1").WrapKey(ctx, key, secret(), bound); err != nil {
 			t.Errorf("%s: wrap: %v", name, err)
 		}
 		// A wrong context is wrong in each of them: nobody is asked twice.
-		if _, err := open("eu-west-1").UnwrapKey(t.Context(), key, wrapped, nil); !errors.Is(err, provider.ErrWrongKey) {
+		if _, err := open("eu-west-1").UnwrapKey(ctx, key, wrapped, nil); !errors.Is(err, provider.ErrWrongKey) {
 			t.Errorf("%s: wrong context: %v", name, err)
 		}
 	}

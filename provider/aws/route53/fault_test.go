@@ -139,6 +139,28 @@ func TestLostReplyAndReplaced(t *testing.T) {
 	}
 }
 
+// Credentials that are refused after a reply was lost say nothing about what
+// became of the change.
+func TestLostReplyAndDenied(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	z := s.open(t, nil)
+	x := s.set("x", "A", "192.0.2.1")
+	first, _ := wire.First(1, "POST", func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		answer, err := wire.Lost(r, next)
+		s.Add(refusal(http.StatusForbidden, "AccessDenied", "not any more"))
+		return answer, err
+	})
+	s.Add(first)
+	_, err := z.Swap(t.Context(), provider.Change{New: x})
+	isUnknown(t, err)
+	s.Clear()
+	s.Add(s.rule)
+	if _, err := z.Get(t.Context(), x.Name, "A"); err != nil {
+		t.Errorf("it was made: %v", err)
+	}
+}
+
 // The world changes between the look and the batch: Route 53 itself refuses.
 func TestChangedInBetween(t *testing.T) {
 	s := newService(t)
