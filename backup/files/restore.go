@@ -137,32 +137,36 @@ func (r *restorer) rest(ctx context.Context) error {
 // parallel hands what dispatch sends to several workers, each with a cursor
 // of its own.
 func (r *restorer) parallel(ctx context.Context, do func(context.Context, *dirCursor, expected) error,
-	dispatch func(context.Context, *dirCursor, chan<- expected) error) error {
+	dispatch func(context.Context, *dirCursor, func(expected) error) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	tasks := make(chan expected, 16)
+	tasks := make(chan []expected, 4)
 	var wg sync.WaitGroup
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
 			w := r.cursor()
 			defer w.close()
-			for k := range tasks {
-				if ctx.Err() != nil {
-					continue
-				}
-				err := do(ctx, w, k)
-				switch {
-				case err == nil:
-				case errors.Is(err, backup.ErrDamaged) && ctx.Err() == nil:
-					r.damage(err)
-				default:
-					cancel(err)
+			for batch := range tasks {
+				for _, k := range batch {
+					if ctx.Err() != nil {
+						break
+					}
+					err := do(ctx, w, k)
+					switch {
+					case err == nil:
+					case errors.Is(err, backup.ErrDamaged) && ctx.Err() == nil:
+						r.damage(err)
+					default:
+						cancel(err)
+					}
 				}
 			}
 		})
 	}
 	w := r.cursor()
-	err := dispatch(ctx, w, tasks)
+	b := &batches{to: tasks, done: ctx.Done()}
+	err := dispatch(ctx, w, b.add)
+	b.flush()
 	w.close()
 	close(tasks)
 	wg.Wait()
@@ -170,6 +174,49 @@ func (r *restorer) parallel(ctx context.Context, do func(context.Context, *dirCu
 		return cause
 	}
 	return err
+}
+
+// batches puts small files of one directory together for one worker: two that
+// make files in the same directory mostly wait for each other.
+type batches struct {
+	to    chan<- []expected
+	done  <-chan struct{}
+	batch []expected
+}
+
+const maxBatch = 256
+
+// add fails only after done.
+func (b *batches) add(e expected) error {
+	large := e.it.Size > smallFile
+	if n := len(b.batch); n > 0 && (large || n == maxBatch || !besides(b.batch[n-1].it.Path, e.it.Path)) {
+		if err := b.flush(); err != nil {
+			return err
+		}
+	}
+	b.batch = append(b.batch, e)
+	if large {
+		return b.flush()
+	}
+	return nil
+}
+
+func (b *batches) flush() error {
+	if len(b.batch) == 0 {
+		return nil
+	}
+	select {
+	case b.to <- b.batch:
+		b.batch = nil
+		return nil
+	case <-b.done:
+		return context.Canceled
+	}
+}
+
+// besides reports whether two paths are in the same directory.
+func besides(a, b string) bool {
+	return a[:strings.LastIndexByte(a, '/')+1] == b[:strings.LastIndexByte(b, '/')+1]
 }
 
 // cursor returns a cursor that makes directories.
@@ -202,17 +249,15 @@ func writable(dir *os.Root) error {
 }
 
 // dispatch makes the directories and hands out the files.
-func (r *restorer) dispatch(ctx context.Context, w *dirCursor, tasks chan<- expected) error {
+func (r *restorer) dispatch(ctx context.Context, w *dirCursor, send func(expected) error) error {
 	for e, err := range selected(ctx, r.v, r.sel) {
 		if err != nil {
 			return err
 		}
 		switch e.m.Type {
 		case typeFile:
-			select {
-			case tasks <- e:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := send(e); err != nil {
+				return err
 			}
 			continue
 		case typeDir:
@@ -232,7 +277,7 @@ func (r *restorer) dispatch(ctx context.Context, w *dirCursor, tasks chan<- expe
 }
 
 // dispatchFiles hands out the files only.
-func (r *restorer) dispatchFiles(ctx context.Context, w *dirCursor, tasks chan<- expected) error {
+func (r *restorer) dispatchFiles(ctx context.Context, _ *dirCursor, send func(expected) error) error {
 	for e, err := range selected(ctx, r.v, r.sel) {
 		if err != nil {
 			return err
@@ -240,10 +285,8 @@ func (r *restorer) dispatchFiles(ctx context.Context, w *dirCursor, tasks chan<-
 		if e.m.Type != typeFile {
 			continue
 		}
-		select {
-		case tasks <- e:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := send(e); err != nil {
+			return err
 		}
 	}
 	return nil
