@@ -59,36 +59,48 @@ func (c *cutter) reset(head []byte, r io.Reader) {
 // next returns the next chunk, valid until the next call. At the end of the
 // stream, and if reading it fails, there is an error and no chunk.
 func (c *cutter) next() ([]byte, error) {
-	if c.from+c.Max > len(c.b) {
-		c.from, c.to = 0, copy(c.b, c.b[c.from:c.to])
+	n, hash := c.Min, uint64(0) // what was looked at
+	for {
+		have := c.b[c.from:min(c.to, c.from+c.Max)]
+		for n < len(have) {
+			end, mask := len(have), c.few
+			if n < c.Normal {
+				end, mask = min(end, c.Normal), c.rare
+			}
+			var found int
+			found, hash = c.scan(have[n:end], mask, hash)
+			if n += found; n < end {
+				return c.take(n), nil
+			}
+		}
+		switch {
+		case len(have) == c.Max || c.err == io.EOF && len(have) > 0:
+			return c.take(len(have)), nil
+		case c.err != nil:
+			return nil, c.err
+		}
+		c.read()
 	}
-	for c.to-c.from < c.Max && c.err == nil { // an error that comes with bytes is kept for after them
-		var n int
-		n, c.err = c.r.Read(c.b[c.to:])
-		c.to += n
-	}
-	if c.from == c.to || c.err != nil && c.err != io.EOF {
-		return nil, c.err
-	}
-	piece := c.b[c.from:c.to]
-	piece = piece[:c.cut(piece)]
-	c.from += len(piece)
-	return piece, nil
 }
 
-// cut returns how many bytes of b are its first chunk.
-func (c *cutter) cut(b []byte) int {
-	b = b[:min(len(b), c.Max)]
-	if len(b) <= c.Min {
-		return len(b)
+func (c *cutter) take(n int) []byte {
+	piece := c.b[c.from : c.from+n]
+	c.from += n
+	return piece
+}
+
+// readSize is how much is read at once: little, so that the processor's cache
+// has it until it was cut and copied.
+const readSize = 128 << 10
+
+// read reads on. An error that comes with bytes is kept for after them.
+func (c *cutter) read() {
+	if c.to+readSize > len(c.b) && c.from > 0 {
+		c.from, c.to = 0, copy(c.b, c.b[c.from:c.to])
 	}
-	normal := min(len(b), c.Normal)
-	n, hash := c.scan(b[c.Min:normal], c.rare, 0)
-	if n += c.Min; n < normal {
-		return n
-	}
-	n, _ = c.scan(b[normal:], c.few, hash)
-	return normal + n
+	var n int
+	n, c.err = c.r.Read(c.b[c.to:min(len(c.b), c.to+readSize)])
+	c.to += n
 }
 
 // scan rolls the hash over b and returns the number of bytes before the first

@@ -15,9 +15,8 @@ import (
 // The credentials are those of a file, and not the machine's own.
 func ExampleOpen() {
 	ctx := context.Background()
-	id, err := credentials.DetectDefault(&credentials.DetectOptions{
-		CredentialsFile: "/etc/holdfast/writer.json", Scopes: []string{storage.ScopeFullControl},
-	})
+	id, err := credentials.NewCredentialsFromFile(credentials.ServiceAccount, "/etc/holdfast/writer.json",
+		&credentials.DetectOptions{Scopes: []string{storage.ScopeFullControl}})
 	if err != nil {
 		log.Fatal(err)
 	}
