@@ -74,9 +74,14 @@ func TestLostReply(t *testing.T) {
 		if got, err := z.Get(t.Context(), x.Name, "A"); err != nil || got.Values[0] != "192.0.2.2" {
 			t.Errorf("%s: %+v, %v", label, got, err)
 		}
-		lost, _ = fakegcp.First(times, create, fakegcp.Lost)
+		earlier := must(t, z, gone, nil)
+		must(t, z, nil, gone)
+		lost, done = fakegcp.First(times, create, fakegcp.Lost)
 		s.Add(lost)
 		removal := must(t, z, gone, nil)
+		if removal == earlier || done.Load() != times {
+			t.Errorf("followed by %s, which is that of an earlier removal", removal)
+		}
 		follow(t, z, removal)
 		if removal == ref {
 			t.Errorf("another change has the same %s", ref)
