@@ -92,7 +92,7 @@ FUZZPKGS ?= ./...
 fuzz: ## every fuzz target for FUZZTIME each
 	@set -e; for p in $$($(GO) list $(FUZZPKGS)); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; done; done
 
 fuzz-short: ## what reads a repository, for a second each, about a minute
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s FUZZPKGS=./backup/...

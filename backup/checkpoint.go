@@ -148,7 +148,10 @@ func (k *keys) openCheckpoint(b []byte) ([]link, error) {
 		}
 		out = append(out, link{PointID(id), h})
 	}
-	return out, lines.Err()
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return out, nil
 }
 
 // checkpointName names the key that has signed.

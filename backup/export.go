@@ -197,14 +197,19 @@ func (a *archive) item(ctx context.Context, it Item) error {
 		a.note(it, fmt.Sprintf("it is below %q, which is no directory; left out", a.leaf))
 		return nil
 	}
-	if h.Typeflag != tar.TypeDir {
-		a.leaf = it.Path
-	}
 	if h.Typeflag == tar.TypeReg {
 		h.Size = it.Size
 	}
 	if err := a.tar.WriteHeader(h); err != nil {
-		return err
+		if a.tar.Flush() != nil {
+			return err
+		}
+		// The writer is as it was: tar has no form for this entry.
+		a.note(it, err.Error()+"; left out")
+		return nil
+	}
+	if h.Typeflag != tar.TypeDir {
+		a.leaf = it.Path
 	}
 	if h.Size == 0 {
 		return nil

@@ -90,9 +90,14 @@ func newGeneration(id string, now time.Time, roots [][]byte, root []byte, stanza
 	if err != nil {
 		return nil, err
 	}
+	return keysLines(line, root, before, self), nil
+}
+
+// keysLines completes a keys object, of which line is the first one.
+func keysLines(line, root []byte, before, self trust) []byte {
 	return fmt.Appendf(nil, "%s\n%s %s %s\n", line, keysMAC(root, line),
 		base64.StdEncoding.EncodeToString(ed25519.Sign(before.authority, keysText(line))),
-		base64.StdEncoding.EncodeToString(ed25519.Sign(self.authority, keysText(line)))), nil
+		base64.StdEncoding.EncodeToString(ed25519.Sign(self.authority, keysText(line))))
 }
 
 func oldKey(root []byte, generation int) []byte {

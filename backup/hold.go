@@ -78,6 +78,9 @@ func (h *Hold) begin(ctx context.Context, manifests []provider.Info) error {
 		h.waiting[m.Key] = true
 	}
 	plain, err := json.Marshal(points)
+	if err == nil && tooManyValues(plain) { // nobody could make an end of it
+		err = fmt.Errorf("%d points, less than %d are possible at once", len(manifests), maxValues)
+	}
 	if err != nil {
 		return err
 	}

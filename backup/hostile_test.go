@@ -34,6 +34,15 @@ func TestHostileSizes(t *testing.T) {
 	index := func(b []byte) error { _, err := decodeIndexSection(b, author{holder: true}); return err }
 	page := func(b []byte) error { _, err := decodePage(b); return err }
 	manifest := func(b []byte) error { _, _, err := decodeContent(id, b); return err }
+	head := func(text string) []byte {
+		return append(binary.BigEndian.AppendUint32([]byte(objectMagic), uint32(len(text))), text...)
+	}
+	header := func(b []byte) error { _, _, _, err := decodeHeader(b, kindPoint); return err }
+	decode := map[string]func(*decoder){
+		"packs": func(d *decoder) { d.packSums() }, "logs": func(d *decoder) { d.logNeeds() }, "directory": func(d *decoder) { d.directory(1 << 30) }}
+	by := func(what string) func([]byte) error {
+		return func(b []byte) error { d := &decoder{b: b}; decode[what](d); return d.end() }
+	}
 	for name, c := range map[string]struct {
 		b      []byte
 		decode func([]byte) error
@@ -54,6 +63,18 @@ func TestHostileSizes(t *testing.T) {
 		"packs of a manifest":         {huge, func(b []byte) error { _, err := decodePackSums(b); return err }, 1 << 16},
 		"awaited":                     {huge, func(b []byte) error { _, err := decodeSessions(b); return err }, 1 << 16},
 		"verified":                    {huge, func(b []byte) error { _, err := decodeVerified(b); return err }, 1 << 16},
+		"header: length":              {append([]byte(objectMagic), 0xff, 0xff, 0xff, 0xff, '{', '}'), header, 1 << 12},
+		"header: links":               {head(`{"v":1,"kind":"point","prev":[` + strings.Repeat("{},", 1<<20) + "{}]}"), header, 1 << 12},
+		"header: salt in numbers":     {head(`{"v":1,"kind":"point","salt":[` + strings.Repeat("1,", 1<<20) + "1]}"), header, 1 << 12},
+		"header: nesting":             {head(`{"v":1,"kind":"point","x":` + strings.Repeat("[", 1<<20)), header, 1 << 12},
+		"section: length":             {[]byte{0xff, 0xff, 0xff, 0xff, 1}, func(b []byte) error { _, _, err := cutSection(b); return err }, 1 << 12},
+		"pack: length of directory":   {[]byte{1, 0xff, 0xff, 0xff, 0xff}, func(b []byte) error { _, _, err := packTail(b, 5); return err }, 1 << 12},
+		"pack: chunks":                {entries, by("directory"), 1 << 12},
+		"needs of logs":               {huge, by("logs"), 1 << 12},
+		"interval: frames":            {hugeInterval(t), func(b []byte) error { _, err := decodeInterval(b); return err }, 1 << 12},
+		"origin: length of a name":    {slicesConcat(huge, make([]byte, 64)), func(b []byte) error { _, err := decodeOrigin(b); return err }, 1 << 12},
+		"forgotten: links":            {[]byte(`{"prev":[` + strings.Repeat("{},", 1<<22) + "{}]}"), func(b []byte) error { _, err := decodeForgotten(b); return err }, 1 << 12},
+		"copies":                      {[]byte(`{"copies":[` + strings.Repeat(`"",`, 1<<22) + `""]}`), func(b []byte) error { _, err := decodeCopied(b); return err }, 1 << 12},
 		"manifest: runs":              {many("runs", 1<<22), manifest, 1 << 20},
 		"manifest: externals":         {many("externals", 1<<22), manifest, 1 << 20},
 		"manifest: warnings":          {many("warnings", 1<<22), manifest, 1 << 20},
@@ -70,6 +91,16 @@ func TestHostileSizes(t *testing.T) {
 			t.Errorf("%s: %d bytes took %d of memory, more than %d", name, len(c.b), took, c.limit)
 		}
 	}
+}
+
+// hugeInterval says that it has as many frames as fit into a segment, and ends
+// before them.
+func hugeInterval(t *testing.T) []byte {
+	b := interval{name: "x", span: span{1, 0, MaxSegment}}.encode()
+	if b[len(b)-1] != 0 {
+		t.Fatal("no frames were wanted")
+	}
+	return binary.AppendUvarint(b[:len(b)-1], frameCount(span{1, 0, MaxSegment}))
 }
 
 // What is well formed takes a small multiple of its length, at the worst.

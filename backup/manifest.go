@@ -156,8 +156,11 @@ func (d *decoder) packSums() (out []packSum) {
 // of JSON can make many of memory.
 const maxValues = 1 << 20
 
-func tooManyValues(j []byte) bool {
-	return bytes.Count(j, []byte(","))+bytes.Count(j, []byte("{"))+bytes.Count(j, []byte("[")) > maxValues
+func tooManyValues(j []byte) bool { return valuesIn(j) > maxValues }
+
+// valuesIn is how many values there are in JSON, at most.
+func valuesIn(j []byte) int {
+	return bytes.Count(j, []byte(",")) + bytes.Count(j, []byte("{")) + bytes.Count(j, []byte("["))
 }
 
 func decodeContent(id PointID, plain []byte) (Point, []node, error) {

@@ -23,6 +23,8 @@ import (
 const (
 	objectMagic = "holdfast"
 	maxHeader   = 4 << 20
+
+	maxHeaderValues = 4096 // in its JSON; those of today have less than 100
 )
 
 const (
@@ -122,6 +124,9 @@ func decodeHeader(b []byte, kind string) (h objectHeader, head, rest []byte, err
 	}
 	if n > len(b) {
 		return h, nil, nil, fmt.Errorf("%w: header of %d bytes in %d", ErrDamaged, n, len(b))
+	}
+	if valuesIn(b[12:n]) > maxHeaderValues {
+		return h, nil, nil, fmt.Errorf("%w: header has more than %d values", ErrDamaged, maxHeaderValues)
 	}
 	if err := json.Unmarshal(b[12:n], &h); err != nil {
 		return h, nil, nil, fmt.Errorf("%w: header: %v", ErrDamaged, err)

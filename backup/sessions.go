@@ -165,6 +165,22 @@ type copiedPoints struct {
 	Copies []PointID `json:"copies"`
 }
 
+// decodeCopied reads which points a copy may bring. What is no id of a point
+// is left out: there is no manifest that it could be of.
+func decodeCopied(plain []byte) ([]PointID, error) {
+	if tooManyValues(plain) {
+		return nil, fmt.Errorf("%w: announcement has more than %d values", ErrDamaged, maxValues)
+	}
+	var c copiedPoints
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return nil, fmt.Errorf("%w: announcement: %v", ErrDamaged, err)
+	}
+	return slices.DeleteFunc(c.Copies, func(id PointID) bool {
+		_, err := id.Time()
+		return err != nil
+	}), nil
+}
+
 // giveUpCopy makes sure that a copy does not store any of the manifests that
 // it has announced. It reports false if that is not possible because the
 // announcement cannot be read.
@@ -178,11 +194,9 @@ func (r *Repository) giveUpCopy(ctx context.Context, s sessionRecord) (bool, err
 	if errors.Is(err, provider.ErrNotFound) {
 		return true, nil // it has ended
 	}
-	var c copiedPoints
+	var points []PointID
 	if err == nil {
-		if jerr := json.Unmarshal(plain, &c); jerr != nil {
-			err = fmt.Errorf("%w: %w", ErrDamaged, jerr)
-		}
+		points, err = decodeCopied(plain)
 	}
 	if errors.Is(err, ErrDamaged) {
 		r.c.Logger.Warn("what a copy has announced cannot be read; when it runs no more, delete this", "key", copyKey(s.id), "error", err)
@@ -191,10 +205,7 @@ func (r *Repository) giveUpCopy(ctx context.Context, s sessionRecord) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("give up a copy: %w", err)
 	}
-	for _, id := range c.Copies {
-		if _, err := id.Time(); err != nil {
-			continue
-		}
+	for _, id := range points {
 		if err := r.fencePoint(ctx, id); err != nil {
 			return false, fmt.Errorf("give up a copy: %w", err)
 		}

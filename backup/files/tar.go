@@ -11,6 +11,10 @@ import (
 
 var _ backup.Archiver = (*Target)(nil)
 
+// xattrKey writes the name of an attribute as GNU tar does: the key of a record
+// ends at the first equals sign.
+var xattrKey = strings.NewReplacer("%", "%25", "=", "%3D")
+
 // TarHeader describes an item as tar does, extended attributes and ACLs
 // included (GNU tar restores them with --xattrs and --acls). Sockets and
 // devices are left out.
@@ -43,7 +47,7 @@ func (t *Target) TarHeader(it backup.Item) (*tar.Header, error) {
 	if len(m.Xattrs) > 0 {
 		h.PAXRecords = map[string]string{}
 		for name, value := range m.Xattrs {
-			h.PAXRecords["SCHILY.xattr."+name] = string(value)
+			h.PAXRecords["SCHILY.xattr."+xattrKey.Replace(name)] = string(value)
 		}
 	}
 	return h, nil

@@ -520,31 +520,33 @@ func (r *repository) list() error {
 // An item is one of a point.
 type item struct {
 	meta  []byte
+	size  uint64
 	depth byte
 	refs  [][32]byte
 }
 
-// walk collects the items below a page.
-func (r *repository) walk(id [32]byte, depth int, into map[string]item) error {
+// walk collects the items below a page. Each page is in a tree once.
+func (r *repository) walk(id [32]byte, depth int, seen map[[32]byte]bool, into map[string]item) error {
 	b, err := r.chunk("meta", id)
-	if err != nil || depth > 16 {
-		return fmt.Errorf("items: %w", cmp.Or(err, errors.New("too deep")))
+	if err != nil || depth > 16 || seen[id] {
+		return fmt.Errorf("items: %w", cmp.Or(err, errors.New("too deep, or endless")))
 	}
+	seen[id] = true
 	d := &decoder{b: b}
 	kind := d.take(1)[0]
 	for n := d.uint(); n > 0 && d.err == nil; n-- {
 		name := string(d.bytes())
 		if kind == 1 {
 			meta := d.bytes()
-			d.uint() // size
+			size := d.uint()
 			d.uint() // block size
-			into[name] = item{meta, d.take(1)[0], d.refs()}
+			into[name] = item{meta, size, d.take(1)[0], d.refs()}
 			continue
 		}
 		page := [32]byte(d.take(32))
 		d.uint() // length
 		d.uint() // items
-		if err := r.walk(page, depth+1, into); err != nil {
+		if err := r.walk(page, depth+1, seen, into); err != nil {
 			return err
 		}
 	}
@@ -559,6 +561,9 @@ func (r *repository) content(w io.Writer, depth byte, refs [][32]byte) error {
 			if err != nil {
 				return err
 			}
+			if len(b) == 0 {
+				return errors.New("empty chunk")
+			}
 			if _, err := w.Write(b); err != nil {
 				return err
 			}
@@ -572,11 +577,29 @@ func (r *repository) content(w io.Writer, depth byte, refs [][32]byte) error {
 		if depth > 6 || d.take(1)[0] != 3 {
 			return errors.New("bad list of chunks")
 		}
-		if err := r.content(w, depth-1, d.refs()); err != nil {
+		refs := d.refs()
+		if len(refs) == 0 || d.err != nil { // of such a list could be made that has no end
+			return errors.New("empty list of chunks")
+		}
+		if err := r.content(w, depth-1, refs); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// room is where so many bytes may be written.
+type room struct {
+	w    io.Writer
+	left uint64
+}
+
+func (r *room) Write(b []byte) (int, error) {
+	if uint64(len(b)) > r.left {
+		return 0, errors.New("it is longer than its size")
+	}
+	r.left -= uint64(len(b))
+	return r.w.Write(b)
 }
 
 // restore writes a point below a directory, and never beside it. Items of
@@ -593,7 +616,7 @@ func (r *repository) restore(id, dir string) error {
 		if _, err := hex.Decode(page[:], []byte(run.Page)); err != nil || len(run.Page) != 64 {
 			return fmt.Errorf("bad root %q", run.Page)
 		}
-		if err := r.walk(page, 0, items); err != nil {
+		if err := r.walk(page, 0, map[[32]byte]bool{}, items); err != nil {
 			return err
 		}
 	}
@@ -671,7 +694,12 @@ func (r *repository) item(root *os.Root, kind, name string, it item) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(r.content(f, it.depth, it.refs), f.Sync(), f.Close())
+		w := &room{f, it.size}
+		err = r.content(w, it.depth, it.refs)
+		if err == nil && w.left > 0 {
+			err = fmt.Errorf("it ends %d bytes early", w.left)
+		}
+		return errors.Join(err, f.Sync(), f.Close())
 	}
 	return fmt.Errorf("a %q is not restored", d.Type)
 }
