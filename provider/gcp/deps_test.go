@@ -8,7 +8,7 @@ import (
 
 // Who imports one service compiles no other, and no other cloud.
 func TestDependencies(t *testing.T) {
-	own := map[string]string{".": "cloud.google.com/go/storage", "./kms": "google.golang.org/api/cloudkms/v1", "./clouddns": "google.golang.org/api/dns/v1"}
+	own := map[string]string{".": "cloud.google.com/go/storage", "./kms": "google.golang.org/api/cloudkms/v1", "./clouddns": "google.golang.org/api/dns/v1", "./disks": "google.golang.org/api/compute/v1"}
 	for pkg, own := range own {
 		out, err := exec.Command("go", "list", "-deps", pkg).Output()
 		if err != nil {
