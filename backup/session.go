@@ -64,7 +64,8 @@ func (s *Session) Parent() *View { return s.parent }
 // content. Items may be added in any order; the order of [ComparePaths] is
 // the cheapest. Of several with one path the last counts. If r fails, its
 // error is returned as it is and the item is not added: the target may warn
-// and go on. Any other error ends the session.
+// and go on. Any other error ends the session. Until r has returned io.EOF its
+// reader may complete it.Meta in place, within its length: with a checksum.
 func (s *Session) Add(ctx context.Context, it Item, r io.Reader) error {
 	if err := s.ready(ctx); err != nil {
 		return err

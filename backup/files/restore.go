@@ -222,7 +222,7 @@ func besides(a, b string) bool {
 // cursor returns a cursor that makes directories.
 func (r *restorer) cursor() *dirCursor {
 	c := &dirCursor{root: r.root, make: true, clear: r.o.mirror || r.o.undo, each: r.t.entered, fix: writable}
-	if len(r.sel.include) > 0 {
+	if r.sel.Includes() {
 		c.made = func(parts []string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
