@@ -313,6 +313,13 @@ func TestStates(t *testing.T) {
 	check(provider.Ready, 1, "")
 	props.CompletionPercent = p(float32(25)) // of a disk of Premium SSD v2
 	check(provider.Pending, 0.25, "")
+	_, restoreErr := d.Restore(t.Context(), snap.Ref, provider.RestoreOptions{Token: "r"})
+	_, copyErr := d.CopySnapshot(t.Context(), snap.Ref, there, provider.SnapshotOptions{Token: "c"})
+	for _, err := range []error{restoreErr, copyErr} {
+		if !errors.Is(err, provider.ErrConflict) || len(s.disks) != 1 || len(s.snapshots) != 1 {
+			t.Errorf("of a snapshot that is not Ready: %v, %d disks, %d snapshots", err, len(s.disks), len(s.snapshots))
+		}
+	}
 	props.CreationData.CreateOption, props.CompletionPercent = p(armcompute.DiskCreateOptionCopyStart), nil
 	check(provider.Pending, 0, "") // not yet told
 	props.CopyCompletionError = &armcompute.CopyCompletionError{ErrorCode: p(armcompute.CopyCompletionErrorReasonCopySourceNotFound), ErrorMessage: p("gone")}
