@@ -29,7 +29,7 @@ func newTags(what, token string, tags, own map[string]string) (name string, all 
 	all = map[string]*string{}
 	for k, v := range tags {
 		if k == "" || len(k) > 512 || strings.ContainsAny(k, `<>%&\?/`) || strings.HasPrefix(strings.ToLower(k), ownPrefix) {
-			return "", nil, fmt.Errorf("Azure, or this package, does not take a tag of the name %q", k)
+			return "", nil, fmt.Errorf("a tag of the name %q is not taken by Azure, or is of this package", k)
 		}
 		all[k] = &v
 	}
