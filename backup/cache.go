@@ -180,7 +180,7 @@ func (v *View) meta(ctx context.Context, r ref) ([]byte, error) {
 	if v.own {
 		return nil, v.notKept(r)
 	}
-	b, err := v.chunk(ctx, kindMeta, r)
+	b, err := v.chunk(ctx, kindMeta, r, nil)
 	if err == nil {
 		v.r.cache.put(name, b)
 	}

@@ -28,10 +28,10 @@ func TestCachedPageIsIdentified(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := m.roots[0].page
-	lie, err := r.newView(m).chunk(t.Context(), kindMeta, root)
+	lie, err := r.newView(m).chunk(t.Context(), kindMeta, root, nil)
 	if err != nil {
 		if err = r.load(t.Context()); err == nil {
-			lie, err = r.newView(m).chunk(t.Context(), kindMeta, root)
+			lie, err = r.newView(m).chunk(t.Context(), kindMeta, root, nil)
 		}
 		if err != nil {
 			t.Fatal(err)

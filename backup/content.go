@@ -39,10 +39,10 @@ func (v *View) Chunks(ctx context.Context, it Item) iter.Seq2[Chunk, error] {
 	}
 }
 
-// Chunk reads one chunk. As with [View.Open], what does not verify is not
-// delivered.
-func (v *View) Chunk(ctx context.Context, c Chunk) ([]byte, error) {
-	b, err := v.chunk(ctx, kindData, c.ref)
+// Chunk reads one chunk, into the memory of into if that has room for Size+1
+// bytes. As with [View.Open], what does not verify is not delivered.
+func (v *View) Chunk(ctx context.Context, c Chunk, into []byte) ([]byte, error) {
+	b, err := v.chunk(ctx, kindData, c.ref, into)
 	if err != nil {
 		return nil, fmt.Errorf("read %.200q: %w", c.path, err)
 	}

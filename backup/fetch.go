@@ -220,18 +220,18 @@ func readFull(ctx context.Context, s provider.BlobStore, key string, off int64, 
 // chunk reads and verifies a chunk. What indexes say may be lies, unless
 // somebody who is trusted says it; the packs that the manifest names are what
 // they are by their hash.
-func (v *View) chunk(ctx context.Context, kind string, want ref) ([]byte, error) {
+func (v *View) chunk(ctx context.Context, kind string, want ref, into []byte) ([]byte, error) {
 	if v.own {
 		return nil, ErrSealed
 	}
-	b, err := v.r.chunk(ctx, v.cache, v.m.by, kind, want)
+	b, err := v.r.chunk(ctx, v.cache, v.m.by, kind, want, into)
 	if err == nil || !isDamage(err) || ctx.Err() != nil {
 		return b, err
 	}
 	if heard, aerr := v.ask(ctx); aerr != nil || !heard {
 		return nil, errors.Join(err, aerr)
 	}
-	return v.r.chunk(ctx, v.cache, v.m.by, kind, want)
+	return v.r.chunk(ctx, v.cache, v.m.by, kind, want, into)
 }
 
 // ask learns from the packs that the manifest names what is in them, where so
@@ -261,7 +261,7 @@ func (v *View) ask(ctx context.Context) (heard bool, err error) {
 
 // chunk reads and verifies a chunk, from any of the packs that hold it: first
 // those that somebody tells of who is trusted, then those of one author.
-func (r *Repository) chunk(ctx context.Context, c *blockCache, by author, kind string, want ref) ([]byte, error) {
+func (r *Repository) chunk(ctx context.Context, c *blockCache, by author, kind string, want ref, into []byte) ([]byte, error) {
 	places := r.index.find(want.id)
 	if len(places) == 0 {
 		if err := r.search(ctx); err != nil {
@@ -272,7 +272,7 @@ func (r *Repository) chunk(ctx context.Context, c *blockCache, by author, kind s
 		}
 	}
 	r.index.prefer(by, places)
-	b, err := r.chunkIn(ctx, c, kind, want, places)
+	b, err := r.chunkIn(ctx, c, kind, want, places, into)
 	if !errors.Is(err, provider.ErrNotFound) || ctx.Err() != nil {
 		return b, err
 	}
@@ -284,7 +284,7 @@ func (r *Repository) chunk(ctx context.Context, c *blockCache, by author, kind s
 	if len(moved) == 0 {
 		return nil, err
 	}
-	b, merr := r.chunkIn(ctx, c, kind, want, moved)
+	b, merr := r.chunkIn(ctx, c, kind, want, moved, into)
 	if merr != nil {
 		return nil, errors.Join(err, merr)
 	}
@@ -303,10 +303,10 @@ func (r *Repository) gone(ctx context.Context, key string) bool {
 }
 
 // chunkIn reads a chunk from the first of the places that has it.
-func (r *Repository) chunkIn(ctx context.Context, c *blockCache, kind string, want ref, places []indexEntry) ([]byte, error) {
+func (r *Repository) chunkIn(ctx context.Context, c *blockCache, kind string, want ref, places []indexEntry, into []byte) ([]byte, error) {
 	var errs []error
 	for _, e := range places {
-		b, err := r.chunkAt(ctx, c, kind, want, e)
+		b, err := r.chunkAt(ctx, c, kind, want, e, into)
 		if err == nil {
 			return b, nil
 		}
@@ -320,16 +320,16 @@ func (r *Repository) chunkIn(ctx context.Context, c *blockCache, kind string, wa
 
 // chunkAt reads a chunk from one place, also if something was put on top of
 // that since.
-func (r *Repository) chunkAt(ctx context.Context, c *blockCache, kind string, want ref, e indexEntry) ([]byte, error) {
-	b, err := r.chunkOnce(ctx, c, kind, want, e)
+func (r *Repository) chunkAt(ctx context.Context, c *blockCache, kind string, want ref, e indexEntry, into []byte) ([]byte, error) {
+	b, err := r.chunkOnce(ctx, c, kind, want, e, into)
 	if errors.Is(err, ErrDamaged) && overwritten(ctx, r.c.Store, r.index.pack(e.pack).key()) {
 		c.forget(e.pack)
-		return r.chunkOnce(ctx, c, kind, want, e)
+		return r.chunkOnce(ctx, c, kind, want, e, into)
 	}
 	return b, err
 }
 
-func (r *Repository) chunkOnce(ctx context.Context, c *blockCache, kind string, want ref, e indexEntry) ([]byte, error) {
+func (r *Repository) chunkOnce(ctx context.Context, c *blockCache, kind string, want ref, e indexEntry, into []byte) ([]byte, error) {
 	p := r.index.pack(e.pack)
 	if p.kind != kind || e.plain != want.plain || e.stored < frameOverhead {
 		return nil, fmt.Errorf("%w: %s: chunk %s is listed with another length or kind", ErrDamaged, p.key(), want.id)
@@ -341,7 +341,7 @@ func (r *Repository) chunkOnce(ctx context.Context, c *blockCache, kind string, 
 	ids.frame, err = c.read(ctx, e.pack, p, int64(e.off), int64(e.stored), ids.frame, func(frame []byte) error {
 		secret, err := r.secret(p.enc)
 		if err == nil {
-			b, err = openFrame(c.aead(secret, p), r.zstd, ids, kind, want, frame, nil)
+			b, err = openFrame(c.aead(secret, p), r.zstd, ids, kind, want, frame, into)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.key(), err)

@@ -304,7 +304,7 @@ func TestSealedParentHasNoContent(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if _, err := v.Chunk(ctx, c); !errors.Is(err, backup.ErrSealed) {
+				if _, err := v.Chunk(ctx, c, nil); !errors.Is(err, backup.ErrSealed) {
 					t.Errorf("chunk of %s: %v, want ErrSealed", it.Path, err)
 				}
 				if at := h.target.files[it.Path].content[c.Offset:][:c.Size]; !v.Matches(c, []byte(at)) {

@@ -51,7 +51,7 @@ func (p *pruner) rewrite(ctx context.Context, c *census, packs map[uint32]bool) 
 // copyChunks hands the chunks of a pack to a pipeline.
 func (p *pruner) copyChunks(ctx context.Context, pipe *pipeline, cache *blockCache, pack packInfo, entries []indexEntry) error {
 	for _, e := range entries {
-		b, err := p.r.chunkAt(ctx, cache, pack.kind, ref{e.id, e.plain}, e)
+		b, err := p.r.chunkAt(ctx, cache, pack.kind, ref{e.id, e.plain}, e, nil)
 		if err != nil {
 			return err
 		}

@@ -328,7 +328,7 @@ func (v *View) Open(ctx context.Context, it Item) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	if c.depth == 0 && len(c.refs) == 1 {
-		b, err := v.chunk(ctx, kindData, c.refs[0])
+		b, err := v.chunk(ctx, kindData, c.refs[0], nil)
 		if err != nil {
 			return nil, fmt.Errorf("open %.200q: %w", it.Path, err)
 		}
@@ -364,7 +364,7 @@ func (v *View) readAhead(ctx context.Context, it Item) io.ReadCloser {
 				return
 			}
 			go func() {
-				b, err := v.chunk(ctx, kindData, r.ref)
+				b, err := v.chunk(ctx, kindData, r.ref, nil)
 				c <- fetched{b, err}
 			}()
 		}

@@ -20,15 +20,8 @@ const leastHole = 4 << 10
 // create writes a file that is not there. One that cannot be completed is
 // removed.
 func (r *restorer) create(ctx context.Context, w *dirCursor, dir *os.Root, name string, k expected) error {
-	one, b, err := r.single(ctx, k.it)
-	if err != nil {
+	if one, err := r.createSmall(ctx, w, name, k); one || err != nil {
 		return err
-	}
-	if one && (len(b) < leastHole || !zero(b)) {
-		if err := w.writeSmall(r, name, b, k); err != nil {
-			return fmt.Errorf("write %q: %w", k.it.Path, err)
-		}
-		return nil
 	}
 	f, err := dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -48,8 +41,24 @@ func (r *restorer) create(ctx context.Context, w *dirCursor, dir *os.Root, name 
 	return nil
 }
 
-// single returns the content of an item that has no more than one chunk.
-func (r *restorer) single(ctx context.Context, it backup.Item) (one bool, b []byte, err error) {
+// createSmall is create for a file of no more than one chunk that is no hole;
+// done is false if it is another.
+func (r *restorer) createSmall(ctx context.Context, w *dirCursor, name string, k expected) (done bool, err error) {
+	into := chunkBuffers.Get().(*chunkBuffer)
+	defer chunkBuffers.Put(into)
+	one, b, err := r.single(ctx, k.it, into[:])
+	if err != nil || !one || len(b) >= leastHole && zero(b) {
+		return false, err
+	}
+	if err := w.writeSmall(r, name, b, k); err != nil {
+		return false, fmt.Errorf("write %q: %w", k.it.Path, err)
+	}
+	return true, nil
+}
+
+// single returns the content of an item that has no more than one chunk, in
+// the memory of into.
+func (r *restorer) single(ctx context.Context, it backup.Item, into []byte) (one bool, b []byte, err error) {
 	var only backup.Chunk
 	for c, err := range r.v.Chunks(ctx, it) {
 		if err != nil {
@@ -63,7 +72,7 @@ func (r *restorer) single(ctx context.Context, it backup.Item) (one bool, b []by
 	if it.Size == 0 {
 		return true, nil, nil
 	}
-	b, err = r.v.Chunk(ctx, only)
+	b, err = r.v.Chunk(ctx, only, into)
 	return true, b, err
 }
 
@@ -127,7 +136,10 @@ func (r *restorer) update(ctx context.Context, dir *os.Root, name string, k expe
 	return true, nil
 }
 
-var chunkBuffers = sync.Pool{New: func() any { return new([1 << 20]byte) }}
+// A chunkBuffer has room for any chunk that is read.
+type chunkBuffer [1<<20 + 1]byte
+
+var chunkBuffers = sync.Pool{New: func() any { return new(chunkBuffer) }}
 
 // fill makes the content of f that of an item, of which have bytes may be
 // right already, and returns how many it wrote.
@@ -174,7 +186,9 @@ func (r *restorer) put(ctx context.Context, f *os.File, c backup.Chunk, have int
 			return 0, err
 		}
 	}
-	b, err := r.v.Chunk(ctx, c)
+	buf := chunkBuffers.Get().(*chunkBuffer)
+	defer chunkBuffers.Put(buf)
+	b, err := r.v.Chunk(ctx, c, buf[:])
 	if err != nil {
 		return 0, err
 	}
@@ -187,12 +201,19 @@ func (r *restorer) put(ctx context.Context, f *os.File, c backup.Chunk, have int
 		}
 	}
 	n, err := f.WriteAt(b, c.Offset)
+	if end := (c.Offset + int64(n)) / stretch; end > c.Offset/stretch {
+		startWriting(f, (end-1)*stretch, stretch)
+	}
 	return int64(n), err
 }
 
+// stretch is how many bytes of a file are sent to the disk together, while the
+// restore goes on: what is left for the sync at its end is little then.
+const stretch = 8 << 20
+
 // holds reports whether f has a chunk at its place.
 func (r *restorer) holds(f *os.File, c backup.Chunk) (bool, error) {
-	buf := chunkBuffers.Get().(*[1 << 20]byte)
+	buf := chunkBuffers.Get().(*chunkBuffer)
 	defer chunkBuffers.Put(buf)
 	n, err := f.ReadAt(buf[:c.Size], c.Offset)
 	if err != nil && err != io.EOF {

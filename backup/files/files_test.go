@@ -18,13 +18,15 @@ import (
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
+// newRepo makes a repository. Its packs are small, so that a store that holds
+// one of them back stops whoever reads more than a few MiB.
 func newRepo(t testing.TB, s provider.BlobStore) *backup.Repository {
 	t.Helper()
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := backup.Init(t.Context(), backup.Config{Store: s, Writer: "test", Keyring: backup.Keyring{
+	r, err := backup.Init(t.Context(), backup.Config{Store: s, Writer: "test", PackSize: 2 << 20, Keyring: backup.Keyring{
 		Recipients: backup.AgeRecipients(id.Recipient()), Identities: backup.AgeIdentities(id)}})
 	if err != nil {
 		t.Fatal(err)

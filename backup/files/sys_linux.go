@@ -324,6 +324,12 @@ func dropCache(f *os.File) {
 	unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
+// startWriting tells the system to begin writing a part of a file to the disk,
+// and does not wait for it. Where it cannot, the sync at the end does it all.
+func startWriting(f *os.File, off, n int64) {
+	unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // syncTree makes everything below root durable.
 func syncTree(root *os.Root) error {
 	d, err := root.Open(".")

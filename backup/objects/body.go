@@ -98,7 +98,7 @@ func (b *chunked) chunk(n int) ([]byte, error) {
 		}
 	}
 	b.mu.Unlock()
-	content, err := b.v.Chunk(b.ctx, b.all[n])
+	content, err := b.v.Chunk(b.ctx, b.all[n], nil)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil {
