@@ -181,7 +181,7 @@ func TestCopyDisk(t *testing.T) {
 		if copied, err = e.Get(t.Context(), copied.Ref); err != nil {
 			t.Fatal(err)
 		}
-		if copied.State == provider.Pending && len(s.Disks()) != 2 {
+		if copied.State == provider.Pending && (len(s.Disks()) != 2 || len(s.Seen("compute.disks.delete")) > 0) {
 			t.Fatal("the disk is gone too early")
 		}
 	}
