@@ -16,7 +16,7 @@ import (
 
 // wrap makes a [provider.Error] of what a call to the SDK returned.
 func wrap(ctx context.Context, op, key string, err error) error {
-	means, hint := meaning(err, op == "unwrap key")
+	hint, means := meaning(err, op == "unwrap key")
 	if hint != "" {
 		err = fmt.Errorf("%s: %w", hint, err)
 	}
@@ -26,13 +26,13 @@ func wrap(ctx context.Context, op, key string, err error) error {
 // meaning is the error of package provider that an answer stands for, and what
 // to do about it. What says that a key cannot be used now stands for none, so
 // that nobody takes it for a key that is gone.
-func meaning(err error, unwrapping bool) (means error, hint string) {
+func meaning(err error, unwrapping bool) (hint string, means error) {
 	if conn.StatusOf(err) == http.StatusNotFound {
-		return provider.ErrNotFound, ""
+		return "", provider.ErrNotFound
 	}
 	e, ok := errors.AsType[*googleapi.Error](err)
 	if !ok || e.Code != http.StatusBadRequest {
-		return conn.Permission(err), ""
+		return "", conn.Permission(err)
 	}
 	said := e.Message + e.Body
 	for _, s := range []struct {
@@ -48,13 +48,13 @@ func meaning(err error, unwrapping bool) (means error, hint string) {
 		{"checksum", nil, ""},
 	} {
 		if strings.Contains(said, s.word) {
-			return s.means, s.hint
+			return s.hint, s.means
 		}
 	}
 	if unwrapping && strings.Contains(said, "Decryption failed") {
-		return provider.ErrWrongKey, ""
+		return "", provider.ErrWrongKey
 	}
-	return nil, ""
+	return "", nil
 }
 
 // again marks the refusal of a request that arrived with other bytes than those

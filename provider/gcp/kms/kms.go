@@ -114,11 +114,11 @@ func (k *Keys) encrypt(ctx context.Context, key string, secret, aad []byte) ([]b
 	case err != nil:
 		return nil, fmt.Errorf("the ciphertext of the answer: %w: %w", conn.ErrAgain, err)
 	case !out.VerifiedPlaintextCrc32c || len(aad) > 0 && !out.VerifiedAdditionalAuthenticatedDataCrc32c:
-		return nil, fmt.Errorf("Cloud KMS has not verified the checksums of the request: %w", conn.ErrAgain)
+		return nil, fmt.Errorf("checksums of the request that Cloud KMS has not verified: %w", conn.ErrAgain)
 	case sum(wrapped) != out.CiphertextCrc32c:
 		return nil, fmt.Errorf("the ciphertext of the answer: %w", conn.ErrAgain)
 	case !strings.HasPrefix(out.Name, key+"/cryptoKeyVersions/"):
-		return nil, fmt.Errorf("Cloud KMS has used %q: %w", out.Name, conn.ErrAgain)
+		return nil, fmt.Errorf("wrapped by Cloud KMS with %q: %w", out.Name, conn.ErrAgain)
 	case len(wrapped) == 0 || len(wrapped) > maxWrapped:
 		return nil, fmt.Errorf("a ciphertext of %d bytes: %w", len(wrapped), conn.ErrAgain)
 	}
