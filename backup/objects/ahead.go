@@ -146,8 +146,13 @@ func (r *reading) item(ctx context.Context, path string, v provider.VersionInfo,
 	}
 	// The same bytes were written again, perhaps with another description.
 	k.described = make(chan struct{})
-	if !r.send(ctx, k) || !r.do(ctx, func() { r.redescribe(ctx, k, had.meta.sum()) }) {
+	if !r.send(ctx, k) {
 		return context.Cause(ctx)
+	}
+	if !r.do(ctx, func() { r.redescribe(ctx, k, had.meta.sum()) }) {
+		k.err = context.Cause(ctx)
+		close(k.described) // the session may be waiting
+		return k.err
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 
 // add gives one item to the session.
 func (r *reading) add(ctx context.Context, s *backup.Session, k *task) error {
+	if k.described != nil {
+		<-k.described
+	}
 	it := backup.Item{Path: k.path, Meta: k.meta}
 	switch {
 	case k.deleted:
@@ -67,10 +70,6 @@ func (r *reading) add(ctx context.Context, s *backup.Session, k *task) error {
 		s.Warn(k.info.Key, fmt.Errorf("%w: it is not UTF-8, or too long", provider.ErrInvalidKey))
 		return nil
 	case k.prev != nil:
-		if k.described != nil {
-			<-k.described
-			it.Meta = k.meta
-		}
 		err := k.err
 		if err == nil {
 			if err = s.Reuse(ctx, *k.prev, it); err == nil || !errors.Is(err, backup.ErrDamaged) {
