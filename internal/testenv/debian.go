@@ -114,12 +114,17 @@ func prepareBase(ctx context.Context, docker *testcontainers.DockerProvider, dir
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	list, tar := filepath.Join(dir, "sources.list"), filepath.Join(dir, "base.tar")
-	if err := os.WriteFile(list, []byte(sourcesList()), 0o600); err != nil {
-		return "", err
+	tar := filepath.Join(dir, "base.tar")
+	from := []string{debianBase, tar}
+	if sources := sourcesList(); sources != "" {
+		list := filepath.Join(dir, "sources.list")
+		if err := os.WriteFile(list, []byte(sources), 0o600); err != nil {
+			return "", err
+		}
+		from = append(from, list)
 	}
 	say("making an image of Debian " + debianBase + ", once")
-	options := slices.Concat(baseOptions, hostAptOptions(ctx), []string{debianBase, tar, list})
+	options := slices.Concat(baseOptions, hostAptOptions(ctx), from)
 	if out, err := exec.CommandContext(ctx, "mmdebstrap", options...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, out)
 	}
@@ -129,10 +134,10 @@ func prepareBase(ctx context.Context, docker *testcontainers.DockerProvider, dir
 	return name, nil
 }
 
-// sourcesList is that of Debian, from where this host has its own packages if
-// it is one.
+// sourcesList is that of Debian, from where this host has its own packages. It
+// is empty if this is no such host: mmdebstrap knows where they are.
 func sourcesList() string {
-	archive, security := "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
+	var archive, security string
 	found, _ := filepath.Glob("/etc/apt/sources.list.d/*")
 	for _, file := range append(found, "/etc/apt/sources.list") {
 		b, err := os.ReadFile(file)
@@ -148,6 +153,9 @@ func sourcesList() string {
 				security = url
 			}
 		}
+	}
+	if archive == "" || security == "" {
+		return ""
 	}
 	signed := "deb [signed-by=" + keyring + "] "
 	return signed + archive + " " + debianBase + " main\n" + signed + archive + " " + debianBase + "-updates main\n" +
