@@ -314,7 +314,7 @@ func (s *specimen) flipBytes(t *testing.T) {
 		at    int
 		brief bool
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(800)) // what each looks at is small, and gone at once
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // what each looks at is small, and gone at once
 	jobs := make(chan job)
 	var wg sync.WaitGroup
 	var mu sync.Mutex

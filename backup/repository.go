@@ -26,9 +26,9 @@ type Repository struct {
 	keys    *keys
 	index   *index
 	zstd    *zstd.Decoder
-	ids     sync.Pool
-	secrets sync.Map // sessions' secrets by their encapsulation
-	cache   *cache   // nil where the store itself is asked: in Check, Prune, Repair
+	ids     *sync.Pool // apart, because every pool there was is kept for two garbage collections, with all that it is part of
+	secrets sync.Map   // sessions' secrets by their encapsulation
+	cache   *cache     // nil where the store itself is asked: in Check, Prune, Repair
 
 	loading  sync.Mutex  // one at a time looks for indexes
 	verified atomic.Bool // the presence of packs, for Objects
@@ -119,7 +119,7 @@ func newRepository(c Config, k *keys) *Repository {
 	k = k.as(c.Writer)
 	return &Repository{
 		c: c, keys: k, index: newIndex(k.trusts), zstd: newDecoder(c.Workers), bad: map[string]error{},
-		ids: sync.Pool{New: func() any { return k.newIdentifier() }},
+		ids: &sync.Pool{New: func() any { return k.newIdentifier() }},
 	}
 }
 
