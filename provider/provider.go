@@ -49,6 +49,10 @@ var (
 	// ErrCorrupt: the bytes are not those that were announced or stored.
 	ErrCorrupt = errors.New("content does not match its checksum")
 
+	// ErrCold: the object is in a tier that cannot be read at once. It is whole,
+	// and can be brought back; see [Warmer].
+	ErrCold = errors.New("in a cold tier, from which it has to be brought back before it is read")
+
 	// ErrRange: the read starts at or past the end of the object.
 	ErrRange = errors.New("range starts past the end")
 
@@ -102,10 +106,15 @@ func (e *Error) Unwrap() error { return e.Err }
 // A wrapper takes part by an Unwrap method that returns the wrapped value, of
 // any type. A wrapper that would be bypassed by a power (a prefix in front of
 // every key, an encryption) must implement that power itself or not offer
-// Unwrap.
+// Unwrap. One that has a power only if what it wraps has it offers a method
+// As(any) bool, which gets a *T, and sets it and returns true if so.
 func As[T any](v any) (T, bool) {
 	for v != nil {
 		if t, ok := v.(T); ok {
+			return t, true
+		}
+		var t T
+		if a, ok := v.(interface{ As(any) bool }); ok && a.As(&t) {
 			return t, true
 		}
 		switch u := v.(type) {

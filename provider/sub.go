@@ -12,30 +12,29 @@ import (
 // its own with keys that lack it: several users can then share one bucket.
 // A prefix usually ends in a slash; keys may be shorter by as much as it is
 // long. It offers no Unwrap, because the powers of the wrapped store take
-// other keys; it is a [Locker] and a [Versioner] if that is one.
+// other keys; [As] finds it a [Locker], a [Versioner] and a [Warmer] if that is
+// one.
 func Sub(s BlobStore, prefix string) BlobStore {
-	p := prefixed{s, prefix}
-	l, locks := As[Locker](s)
-	v, versions := As[Versioner](s)
-	switch {
-	case locks && versions:
-		return struct {
-			prefixed
-			prefixedLocker
-			prefixedVersioner
-		}{p, prefixedLocker{p, l}, prefixedVersioner{p, v}}
-	case locks:
-		return struct {
-			prefixed
-			prefixedLocker
-		}{p, prefixedLocker{p, l}}
-	case versions:
-		return struct {
-			prefixed
-			prefixedVersioner
-		}{p, prefixedVersioner{p, v}}
+	return prefixed{s, prefix}
+}
+
+// As gives [As] the powers of the wrapped store, which take longer keys there.
+func (p prefixed) As(power any) bool {
+	switch to := power.(type) {
+	case *Locker:
+		l, ok := As[Locker](p.store)
+		*to = prefixedLocker{p, l}
+		return ok
+	case *Versioner:
+		v, ok := As[Versioner](p.store)
+		*to = prefixedVersioner{p, v}
+		return ok
+	case *Warmer:
+		w, ok := As[Warmer](p.store)
+		*to = prefixedWarmer{p, w}
+		return ok
 	}
-	return p
+	return false
 }
 
 type prefixed struct {
@@ -51,6 +50,19 @@ type prefixedLocker struct {
 type prefixedVersioner struct {
 	p         prefixed
 	versioner Versioner
+}
+
+type prefixedWarmer struct {
+	p      prefixed
+	warmer Warmer
+}
+
+func (p prefixedWarmer) Warm(ctx context.Context, key string, o WarmOptions) (State, error) {
+	if key == "" {
+		return "", errNoKey("warm")
+	}
+	s, err := p.warmer.Warm(ctx, p.p.prefix+key, o)
+	return s, p.p.short(err)
 }
 
 func (p prefixedLocker) Lock(ctx context.Context, key string, r Retention) error {

@@ -95,8 +95,8 @@ type Config struct {
 	Attempts int
 }
 
-// Store is a bucket as a [provider.BlobStore], a [provider.Locker] and a
-// [provider.Versioner]. It is safe for concurrent use.
+// Store is a bucket as a [provider.BlobStore], a [provider.Locker], a
+// [provider.Versioner] and a [provider.Warmer]. It is safe for concurrent use.
 type Store struct {
 	c      Config
 	client *s3.Client
@@ -110,6 +110,7 @@ var (
 	_ provider.BlobStore = (*Store)(nil)
 	_ provider.Locker    = (*Store)(nil)
 	_ provider.Versioner = (*Store)(nil)
+	_ provider.Warmer    = (*Store)(nil)
 )
 
 // Open returns the bucket of c. It reads the configuration of the environment

@@ -1,6 +1,6 @@
 // Package aws is object storage that speaks the protocol of S3, of AWS or of
 // another store, as a [provider.BlobStore] with the powers of a
-// [provider.Locker] and a [provider.Versioner].
+// [provider.Locker], a [provider.Versioner] and a [provider.Warmer].
 //
 //	store, err := aws.Open(ctx, aws.Config{Bucket: "backups", Region: "eu-central-1"})
 //
@@ -33,6 +33,14 @@
 // AbortIncompleteMultipartUpload) are for. Retention is kept to the second,
 // rounded up.
 //
+// # Cold classes
+//
+// Objects that a lifecycle rule has moved to GLACIER, DEEP_ARCHIVE or an archive
+// tier of INTELLIGENT_TIERING are [provider.ErrCold] to Get. Warm brings them
+// back; [provider.WarmAll] brings back all that a recovery point needs. Of a
+// repository move data/ and meta/ only: the rest is small, and needed to find out
+// what to bring back.
+//
 // # What the credential must be allowed
 //
 //   - read: s3:ListBucket, s3:GetObject, s3:GetObjectVersion,
@@ -42,6 +50,7 @@
 //   - maintain: s3:DeleteObject, s3:PutObjectRetention,
 //     s3:ListBucketMultipartUploads; s3:BypassGovernanceRetention to turn
 //     Governance into Compliance
+//   - warm: s3:RestoreObject
 //
 // A sealed writer of package backup needs less. Its policy is the file
 // writer-policy.json beside this page; put the name of the bucket for BUCKET.

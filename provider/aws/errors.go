@@ -26,7 +26,8 @@ var codes = map[string]error{
 	"KeyTooLongError":    provider.ErrInvalidKey,
 	"BadDigest":          provider.ErrCorrupt,
 	"AccessDenied":       fs.ErrPermission, "Forbidden": fs.ErrPermission, "InvalidAccessKeyId": fs.ErrPermission, "SignatureDoesNotMatch": fs.ErrPermission,
-	"NotImplemented": errors.ErrUnsupported,
+	"InvalidObjectState": provider.ErrCold, // of GET, and of a copy
+	"NotImplemented":     errors.ErrUnsupported,
 
 	"XAmzContentChecksumMismatch": provider.ErrCorrupt, "XAmzContentSHA256Mismatch": provider.ErrCorrupt,
 	"XMinioInvalidObjectName": provider.ErrInvalidKey, "XMinioInvalidResourceName": provider.ErrInvalidKey, "XMinioParentIsObject": provider.ErrInvalidKey, "XMinioObjectExistsAsDirectory": provider.ErrInvalidKey,

@@ -133,12 +133,17 @@ func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) 
 	return out.Body, f, nil
 }
 
-// head describes the present object.
-func (s *Store) head(ctx context.Context, key string) (found, error) {
+// headers are all that the store tells of the present object.
+func (s *Store) headers(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
 	in := &s3.HeadObjectInput{Bucket: &s.c.Bucket, Key: &key}
 	c := s.c.sse()
 	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
-	out, err := s.client.HeadObject(ctx, in)
+	return s.client.HeadObject(ctx, in)
+}
+
+// head describes the present object.
+func (s *Store) head(ctx context.Context, key string) (found, error) {
+	out, err := s.headers(ctx, key)
 	if err != nil {
 		return found{}, err
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// Store is a container as a [provider.BlobStore], a [provider.Locker] and a
-// [provider.Versioner]. It is safe for concurrent use.
+// Store is a container as a [provider.BlobStore], a [provider.Locker], a
+// [provider.Versioner] and a [provider.Warmer]. It is safe for concurrent use.
 type Store struct {
 	c      Config
 	client *container.Client
@@ -37,6 +37,7 @@ var (
 	_ provider.BlobStore = (*Store)(nil)
 	_ provider.Locker    = (*Store)(nil)
 	_ provider.Versioner = (*Store)(nil)
+	_ provider.Warmer    = (*Store)(nil)
 )
 
 // Open returns the container of c. It reads what the environment says of

@@ -1,5 +1,5 @@
 // Package azure is Azure Blob Storage as a [provider.BlobStore] with the
-// powers of a [provider.Locker] and a [provider.Versioner].
+// powers of a [provider.Locker], a [provider.Versioner] and a [provider.Warmer].
 //
 //	store, err := azure.Open(ctx, azure.Config{Account: "account", Container: "backups"})
 //
@@ -54,6 +54,15 @@
 // blob under one, or under a legal hold, is [provider.ErrLocked]. So is what a
 // policy of the container forbids; of such a policy and of legal holds
 // Info.Retain says nothing.
+//
+// # The Archive tier
+//
+// Blobs that a lifecycle rule has moved to the Archive tier are
+// [provider.ErrCold] to Get. Warm brings them back; [provider.WarmAll] brings
+// back all that a recovery point needs. Of a repository move data/ and meta/ only:
+// the rest is small, and needed to find out what to bring back. A rule that goes
+// by the time of the last modification moves them there again the next day; pause
+// it meanwhile.
 //
 // # What the credential must be allowed
 //

@@ -27,7 +27,7 @@ func wrap(ctx context.Context, op, key string, err error) error {
 	meaning := meaningOf(err)
 	switch codeOf(err) {
 	case bloberror.BlobArchived, bloberror.BlobBeingRehydrated:
-		err = fmt.Errorf("the blob is in the Archive tier; set its tier to Hot, Cool or Cold and wait some hours until it is there: %w", err)
+		err = fmt.Errorf("the blob is in the Archive tier; Warm brings it back in some hours: %w", err)
 	case bloberror.SnapshotsPresent:
 		err = fmt.Errorf("the blob has snapshots, which would go with it; delete them first: %w", err)
 	case bloberror.InvalidBlockList:
@@ -47,6 +47,8 @@ var codes = map[bloberror.Code]error{
 	bloberror.TargetConditionNotMet:    provider.ErrConflict,
 	bloberror.BlobImmutableDueToPolicy: provider.ErrLocked,
 	bloberror.InvalidRange:             provider.ErrRange,
+	bloberror.BlobArchived:             provider.ErrCold,
+	bloberror.BlobBeingRehydrated:      provider.ErrCold,
 	bloberror.InvalidResourceName:      provider.ErrInvalidKey,
 	bloberror.MD5Mismatch:              provider.ErrCorrupt,
 	bloberror.CRC64Mismatch:            provider.ErrCorrupt,

@@ -56,6 +56,12 @@ type CheckOptions struct {
 	// clauses, and that TestBlobStore takes a minute.
 	RetainFor time.Duration
 
+	// Cool moves an object to a tier that cannot be read at once, as a rule of
+	// the bucket would, for the clauses about [provider.Warmer]. Nil means that
+	// they are skipped: on a live bucket they wait until objects have been
+	// brought back, which takes hours.
+	Cool func(ctx context.Context, key string) error
+
 	// Only names the clauses to check by ID. Empty means all.
 	Only []string
 }
@@ -117,6 +123,7 @@ func CheckConditions(ctx context.Context, store provider.BlobStore, prefix strin
 type clause struct {
 	Clause
 	retains bool // leaves objects under retention
+	cools   bool // needs CheckOptions.Cool
 	check   func(context.Context, *probe) error
 }
 
@@ -128,11 +135,12 @@ type check struct {
 	store, second provider.BlobStore
 	prefix        string
 	retainFor     time.Duration
+	cool          func(context.Context, string) error
 	only          []string
 }
 
 func newCheck(store provider.BlobStore, o CheckOptions) (*check, error) {
-	c := &check{store: store, second: store, retainFor: o.RetainFor, only: o.Only}
+	c := &check{store: store, second: store, retainFor: o.RetainFor, cool: o.Cool, only: o.Only}
 	c.prefix = cmp.Or(o.Prefix, "holdfast-check/") + fmt.Sprintf("%x/", []byte(rand.Text()[:8]))
 	if o.Second == nil {
 		return c, nil
@@ -145,7 +153,7 @@ func newCheck(store provider.BlobStore, o CheckOptions) (*check, error) {
 }
 
 func (c *check) clauses() []clause {
-	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, retainClauses)
+	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, retainClauses, warmClauses)
 	if len(c.only) == 0 {
 		return all
 	}
@@ -164,8 +172,12 @@ func (c *check) run(ctx context.Context, cl clause) (Result, []string) {
 		r.Outcome, r.Err = Skipped, errors.New("it leaves locked objects behind; set RetainFor")
 		return r, nil
 	}
+	if _, ok := provider.As[provider.Warmer](c.store); ok && cl.cools && c.cool == nil {
+		r.Outcome, r.Err = Skipped, errors.New("it waits until an object has come back from a cold tier; set Cool")
+		return r, nil
+	}
 	p := &probe{
-		store: c.store, second: c.second, retainFor: c.retainFor,
+		store: c.store, second: c.second, retainFor: c.retainFor, cool: c.cool,
 		prefix: c.prefix + cl.ID[len("blob/"):] + "/",
 	}
 	r.Err = calling(ctx, cl, p)
@@ -207,6 +219,7 @@ type probe struct {
 	store, second provider.BlobStore
 	prefix        string // ends in "/"
 	retainFor     time.Duration
+	cool          func(context.Context, string) error
 
 	mu   sync.Mutex
 	keys map[string]bool

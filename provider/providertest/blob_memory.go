@@ -31,11 +31,23 @@ type Memory struct {
 type object struct {
 	info provider.Info
 	body []byte // never changed once stored
+	cold *cold  // nil where it can be read
+}
+
+// cold is a tier that cannot be read at once. It is not changed.
+type cold struct {
+	takes time.Duration // until what was asked for is there
+	asked time.Time     // zero: nobody has asked yet
+}
+
+func (c *cold) readable() bool {
+	return c == nil || !c.asked.IsZero() && time.Since(c.asked) >= c.takes
 }
 
 var (
 	_ provider.BlobStore = (*Memory)(nil)
 	_ provider.Locker    = (*Memory)(nil)
+	_ provider.Warmer    = (*Memory)(nil)
 )
 
 // NewMemory returns an empty store.
@@ -52,6 +64,8 @@ func (m *Memory) Get(ctx context.Context, key string, o provider.GetOptions) (io
 		err = provider.ErrNotFound
 	case o.Offset < 0 || o.Length < 0 || o.Offset > 0 && o.Offset >= obj.info.Size:
 		err = provider.ErrRange
+	case !obj.cold.readable():
+		err = provider.ErrCold
 	}
 	if err != nil {
 		return nil, provider.Info{}, memoryError("get", key, err)
@@ -199,6 +213,45 @@ func (m *Memory) lock(key string, r provider.Retention) error {
 	obj.info.Retain = r
 	m.objects[key] = obj
 	return nil
+}
+
+// Cool moves an object to a cold tier: Get is ErrCold until Warm has been
+// called and so much time has passed since. [provider.ErrNotFound].
+func (m *Memory) Cool(key string, takes time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	obj, ok := m.objects[key]
+	if !ok {
+		return memoryError("cool", key, provider.ErrNotFound)
+	}
+	obj.cold = &cold{takes: takes}
+	m.objects[key] = obj
+	return nil
+}
+
+// Warm implements [provider.Warmer].
+func (m *Memory) Warm(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error) {
+	err := errors.Join(checkMemoryKey(key), ctx.Err())
+	if err == nil && o.Days < 0 {
+		err = fmt.Errorf("warm: Days is %d", o.Days)
+	}
+	if err != nil {
+		return "", memoryError("warm", key, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	obj, ok := m.objects[key]
+	switch {
+	case !ok:
+		return "", memoryError("warm", key, provider.ErrNotFound)
+	case obj.cold != nil && obj.cold.asked.IsZero():
+		obj.cold = &cold{takes: obj.cold.takes, asked: time.Now()}
+		m.objects[key] = obj
+	}
+	if !obj.cold.readable() {
+		return provider.Pending, nil
+	}
+	return provider.Ready, nil
 }
 
 func (m *Memory) find(ctx context.Context, key string) (object, error) {
