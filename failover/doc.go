@@ -9,7 +9,8 @@
 // [Rollback] takes it back and [Abandon] closes it with a person's word.
 // [Load] and [Unfinished] read what has become of runs. [Watch] and
 // [DetectorConfig] decide when a site is lost, [Arm] whether a machine may
-// decide that alone. [Traffic] switches DNS records; [FenceAction],
+// decide that alone. [Traffic] switches DNS records, [TrafficSwitch] sites
+// behind a name that stays; [FenceAction],
 // [PromoteAction] and [ProbeAction] make actions of the roles a provider
 // implements. A service in charge asks a [Sentry] before and after every write,
 // and so fences itself; [SelfFence] is what the other side makes of that.

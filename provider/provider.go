@@ -1,7 +1,8 @@
 // Package provider says what disaster recovery asks of a cloud: a place for
 // objects ([BlobStore]), snapshots of volumes ([Snapshotter]), names that
-// clients follow ([DNSProvider]) and keys that wrap keys ([KeyWrapper],
-// [KeyUnwrapper]), with the values and errors they share.
+// clients follow ([DNSProvider]), switches of the sites that receive traffic
+// ([TrafficSwitch]) and keys that wrap keys ([KeyWrapper], [KeyUnwrapper]), with
+// the values and errors they share.
 //
 // The package holds contracts and functions that work on any implementation
 // of them; implementations live in its children (provider/local and, one

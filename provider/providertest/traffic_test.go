@@ -139,7 +139,9 @@ func TestCheckTrafficSwitchFindsFlaws(t *testing.T) {
 		make func() flawedSwitch
 	}{
 		{"from is not looked at", []string{"traffic/conflict", "traffic/same", "traffic/mark-compared", "traffic/unknown-site", "traffic/malformed"},
-			one(func(s *providertest.MemoryTrafficSwitch, ctx context.Context, _, to state) error { return set(ctx, s, to) })},
+			one(func(s *providertest.MemoryTrafficSwitch, ctx context.Context, _, to state) error {
+				return set(ctx, s, to)
+			})},
 		{"it looks, and then writes", []string{"traffic/race"},
 			one(func(s *providertest.MemoryTrafficSwitch, ctx context.Context, from, to state) error {
 				now, err := s.State(ctx)

@@ -41,7 +41,7 @@ type Service struct {
 	// or nil.
 	Meaning func(error) error
 
-	// Writes is how often a write is tried, after a look each time.
+	// Writes is how often a write is tried at most, after a look each time.
 	Writes int
 
 	// Settle is how long what was written may take to be read. 0 means that
@@ -49,6 +49,10 @@ type Service struct {
 	// another may move on at once.
 	Settle time.Duration
 }
+
+// refusals is after how many a rule is believed to be against the change: a
+// service also refuses what meets another change on its way.
+const refusals = 3
 
 // State implements [provider.TrafficSwitch].
 func (s *Service) State(ctx context.Context) (provider.TrafficState, error) {
@@ -80,7 +84,7 @@ func (s *Service) Switch(ctx context.Context, from, to provider.TrafficState) er
 // swap looks, writes, and looks again wherever the answer does not tell.
 func (s *Service) swap(ctx context.Context, from, to provider.TrafficState) error {
 	var lost, refused error
-	for writes := 0; ; writes++ {
+	for writes, refusedTimes := 0, 0; ; writes++ {
 		now, err := s.Read(ctx)
 		switch {
 		case err != nil && lost != nil:
@@ -93,10 +97,12 @@ func (s *Service) swap(ctx context.Context, from, to provider.TrafficState) erro
 			return uncertain("a reply was lost, and traffic goes to %s, which is neither: %w", Describe(now), lost)
 		case !Equal(now, from):
 			return fmt.Errorf("traffic goes to %s, neither to %s nor to %s: %w", Describe(now), Describe(from), Describe(to), provider.ErrConflict)
-		case writes >= s.Writes && lost != nil:
+		case lost != nil && (writes >= s.Writes || refusedTimes >= refusals):
 			return uncertain("a reply was lost, and whether the change will be made is not known: %w", lost)
-		case writes >= s.Writes:
+		case refusedTimes >= refusals:
 			return fmt.Errorf("%w: %w", provider.ErrRefused, refused)
+		case writes >= s.Writes:
+			return refused
 		}
 		outcome, err := s.Write(ctx, now, to)
 		switch outcome {
@@ -106,6 +112,7 @@ func (s *Service) swap(ctx context.Context, from, to provider.TrafficState) erro
 			lost = err
 		case Refused:
 			refused = err
+			refusedTimes++
 		default:
 			if lost != nil {
 				return uncertain("a reply was lost, and whether the change was made is not known (%v): %w", err, lost)
