@@ -16,7 +16,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
-	"github.com/holdfast-go/holdfast/provider/internal/traffic"
+	"github.com/holdfast-go/holdfast/provider/internal/remote/traffic"
 )
 
 // Config says which routing controls, and how their cluster is reached.
