@@ -108,3 +108,46 @@ type SnapshotCopier interface {
 	// [ErrConflict] if ref is not Ready.
 	CopySnapshot(ctx context.Context, ref SnapshotRef, region string, o SnapshotOptions) (Snapshot, error)
 }
+
+// A GroupSnapshotter can make snapshots of several volumes at one moment, as
+// they would be found after a power cut: what a database needs whose files and
+// log are on different volumes. Where there is none, its writers are kept still
+// while each volume gets a snapshot by Create.
+type GroupSnapshotter interface {
+	// CreateGroup begins one snapshot of each volume, and returns them in the
+	// order of volumes. All show the same moment, which lies between the call
+	// and its return.
+	//
+	// It returns all of them or an error. A second call with the same Token
+	// and the same volumes, in any order, returns the same snapshots, whatever
+	// became of the first reply; with other volumes it is [ErrConflict]. It
+	// never adds to a group what would show another moment: if one of its
+	// snapshots has been deleted, the same Token is ErrConflict as long as
+	// another of them is there.
+	//
+	// [ErrNotFound] if one of the volumes is not there. An error that matches
+	// [errors.ErrUnsupported] says why these volumes cannot be had at one
+	// moment. Without a Token, without volumes, and with one of them twice it
+	// is an error. Nothing is made by any of these.
+	//
+	// Afterwards each snapshot is on its own. It is followed, restored and
+	// deleted as one that Create has begun. The group is worth what it is for
+	// when all are Ready, and nothing when one is Failed.
+	CreateGroup(ctx context.Context, volumes []string, o SnapshotOptions) ([]Snapshot, error)
+}
+
+// A SnapshotSharer can let others use a snapshot: another account, for example,
+// which the one that was lost cannot reach, and which copies it. Whom it means
+// by a name, the implementation says.
+type SnapshotSharer interface {
+	// Share lets others restore and copy a snapshot, beside those who already
+	// may. It lasts until Unshare, or until the snapshot is deleted. Sharing
+	// again with the same is no error; sharing with nobody or with everybody
+	// is one, and changes nothing. [ErrNotFound].
+	Share(ctx context.Context, ref SnapshotRef, with ...string) error
+
+	// Unshare takes back what Share has allowed, and from nobody else. One
+	// with whom the snapshot is not shared is no error. What was copied
+	// or restored meanwhile stays. [ErrNotFound].
+	Unshare(ctx context.Context, ref SnapshotRef, with ...string) error
+}

@@ -43,6 +43,16 @@ type SnapshotterOptions struct {
 	Region   string
 	InRegion func() (provider.Snapshotter, error)
 
+	// Together brings volumes to where CreateGroup can have them at one moment,
+	// as by attaching them to one machine; DeleteVolume then takes them from
+	// there. Nil skips the clauses about groups.
+	Together func(ctx context.Context, ids []string) error
+
+	// Others are two with whom Share can share a snapshot, and SharedWith tells
+	// with whom it is. Without them the clauses about it are skipped.
+	Others     []string
+	SharedWith func(ctx context.Context, ref provider.SnapshotRef) ([]string, error)
+
 	// Size is the size in bytes of the volumes made; 0 means 64 KiB. A
 	// larger one shows more of a half-made snapshot.
 	Size int
@@ -79,7 +89,7 @@ func TestSnapshotter(t *testing.T, open func(t *testing.T) provider.Snapshotter,
 }
 
 // CheckSnapshotter checks every clause of the contract against a live
-// account, with some forty snapshots and twenty volumes that it makes and
+// account, with some sixty snapshots and forty volumes that it makes and
 // removes. When ctx ends, the remaining clauses are skipped.
 func CheckSnapshotter(ctx context.Context, s provider.Snapshotter, o SnapshotterOptions) Report {
 	report := Report{Contract: "Snapshotter"}
@@ -128,7 +138,7 @@ func newSnapCheck(s provider.Snapshotter, o SnapshotterOptions) (*snapCheck, err
 }
 
 func (c *snapCheck) clauses() []snapClause {
-	return slices.DeleteFunc(slices.Concat(snapCreateClauses, snapRestoreClauses, snapListClauses, snapCopyClauses), func(cl snapClause) bool {
+	return slices.DeleteFunc(slices.Concat(snapCreateClauses, snapRestoreClauses, snapListClauses, snapCopyClauses, snapGroupClauses, snapShareClauses), func(cl snapClause) bool {
 		return len(c.o.Only) > 0 && !slices.Contains(c.o.Only, cl.ID)
 	})
 }

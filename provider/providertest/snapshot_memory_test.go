@@ -26,6 +26,7 @@ type memorySnapshots struct {
 	snaps   map[string]*memorySnapshot
 	tokens  map[string]string // to the ID of a snapshot or volume
 	made    map[string]*memoryVolume
+	groups  map[string]map[string]string // of a token: the snapshots of volumes
 }
 
 type memorySnapshot struct {
@@ -33,6 +34,7 @@ type memorySnapshot struct {
 	content []byte
 	left    int // questions until it is Ready
 	source  provider.SnapshotRef
+	shared  []string
 }
 
 type memoryVolume struct {
@@ -46,6 +48,7 @@ func newMemorySnapshots(region, flaw string) *memorySnapshots {
 	return &memorySnapshots{
 		region: region, flaw: flaw, peers: map[string]*memorySnapshots{}, volumes: map[string][]byte{},
 		snaps: map[string]*memorySnapshot{}, tokens: map[string]string{}, made: map[string]*memoryVolume{},
+		groups: map[string]map[string]string{},
 	}
 }
 

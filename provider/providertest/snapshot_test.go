@@ -17,6 +17,8 @@ func memoryRegions(flaw string) (*memorySnapshots, providertest.SnapshotterOptio
 	east.peers["west"] = west
 	return east, providertest.SnapshotterOptions{
 		NewVolume: east.newVolume, DeleteVolume: east.deleteVolume, WriteVolume: east.writeVolume, ReadVolume: east.readVolume,
+		Together: func(context.Context, []string) error { return nil },
+		Others:   []string{"them", "these"}, SharedWith: east.sharedWith,
 		Region: "west", InRegion: func() (provider.Snapshotter, error) { return west, nil },
 		Size: 1000, Patience: 200 * time.Millisecond,
 	}
@@ -42,7 +44,7 @@ func TestCheckSnapshotterFindsFlaws(t *testing.T) {
 		"never done":                        {"snapshot/create"},
 		"missing is empty":                  {"snapshot/get-missing", "snapshot/delete"},
 		"bare errors":                       {"snapshot/error-type"},
-		"ctx":                               {"snapshot/context"},
+		"ctx":                               {"snapshot/context", "snapshot/group-context"},
 		"restore token ignored":             {"snapshot/restore-token"},
 		"restore token of another snapshot": {"snapshot/restore-token-ref"},
 		"restored again":                    {"snapshot/restore-once"},
@@ -59,6 +61,23 @@ func TestCheckSnapshotterFindsFlaws(t *testing.T) {
 		"any region":                        {"snapshot/copy-missing"},
 		"copy token ignored":                {"snapshot/copy-token"},
 		"empty copy":                        {"snapshot/copy"},
+		"group without a token":             {"snapshot/group-arguments"},
+		"group of nothing":                  {"snapshot/group-arguments"},
+		"group of one twice":                {"snapshot/group-arguments"},
+		"group token ignored":               {"snapshot/group-token", "snapshot/group-token-race"},
+		"group unordered":                   {"snapshot/group"},
+		"group at several moments":          {"snapshot/group-moment"},
+		"group of what is there":            {"snapshot/group-missing"},
+		"group added to":                    {"snapshot/group-token-volumes", "snapshot/group-deleted"},
+		"group of fewer":                    {"snapshot/group-token-volumes"},
+		"group made up":                     {"snapshot/group-deleted"},
+		"shared with nobody":                {"snapshot/share-nobody"},
+		"shared with everybody":             {"snapshot/share-nobody"},
+		"shares what is gone":               {"snapshot/share-missing"},
+		"share replaces":                    {"snapshot/share"},
+		"share again fails":                 {"snapshot/share"},
+		"unshared from all":                 {"snapshot/share"},
+		"unshare again fails":               {"snapshot/share"},
 	} {
 		t.Run(flaw, func(t *testing.T) {
 			t.Parallel()
@@ -79,13 +98,13 @@ func TestCheckSnapshotterOptions(t *testing.T) {
 	if r := providertest.CheckSnapshotter(t.Context(), m, providertest.SnapshotterOptions{}); r.Err() == nil {
 		t.Error("no functions for volumes are accepted")
 	}
-	o.ReadVolume, o.Region = nil, ""
+	o.ReadVolume, o.Region, o.Together, o.SharedWith = nil, "", nil, nil
 	r := providertest.CheckSnapshotter(t.Context(), m, o)
 	count := map[providertest.Outcome]int{}
 	for _, res := range r.Results {
 		count[res.Outcome]++
 	}
-	if r.Err() != nil || count[providertest.Skipped] != 6 || len(r.Left) > 0 {
+	if r.Err() != nil || count[providertest.Skipped] != 18 || len(r.Left) > 0 {
 		t.Errorf("%v", r)
 	}
 	ended, cancel := context.WithCancel(t.Context())

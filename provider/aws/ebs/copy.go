@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -30,8 +29,8 @@ func (s *Snapshots) copy(ctx context.Context, ref provider.SnapshotRef, region s
 		return provider.Snapshot{}, err
 	}
 	source := ref.Region + "/" + ref.ID
-	m.matches = func(held types.Snapshot) error {
-		if of := tagOf(held.Tags, tagSource); of != source {
+	m.matches = func(held set) error {
+		if of := tagOf(held[0].Tags, tagSource); of != source {
 			return fmt.Errorf("the Token was used for a copy of %s: %w", of, provider.ErrConflict)
 		}
 		return nil
@@ -62,7 +61,7 @@ func (s *Snapshots) copy(ctx context.Context, ref provider.SnapshotRef, region s
 	if err != nil {
 		return provider.Snapshot{}, err
 	}
-	return snapshot(region, held), nil
+	return snapshot(region, held[0]), nil
 }
 
 // regionExists asks first, because a region that is not there has no endpoint:
@@ -90,36 +89,4 @@ func (s *Snapshots) regionExists(ctx context.Context, region string) error {
 		return nil
 	}
 	return fmt.Errorf("region %s: %w", region, provider.ErrNotFound)
-}
-
-var accountID = regexp.MustCompile(`^[0-9]{12}$`)
-
-// Share lets other accounts restore and copy a snapshot. An encrypted one
-// needs that they may use its key, too, which cannot be the account's own
-// "aws/ebs". Sharing again is no error. [provider.ErrNotFound].
-func (s *Snapshots) Share(ctx context.Context, ref provider.SnapshotRef, accounts ...string) error {
-	return s.wrap(ctx, "snapshot share", ref.ID, s.permit(ctx, ref, types.OperationTypeAdd, accounts))
-}
-
-// Unshare takes back what Share has allowed. Copies that were made stay.
-func (s *Snapshots) Unshare(ctx context.Context, ref provider.SnapshotRef, accounts ...string) error {
-	return s.wrap(ctx, "snapshot unshare", ref.ID, s.permit(ctx, ref, types.OperationTypeRemove, accounts))
-}
-
-func (s *Snapshots) permit(ctx context.Context, ref provider.SnapshotRef, how types.OperationType, accounts []string) error {
-	for _, a := range accounts {
-		if !accountID.MatchString(a) { // nor "all", which would be everybody
-			return fmt.Errorf("%q is not an account of 12 digits", a)
-		}
-	}
-	if len(accounts) == 0 {
-		return errors.New("no accounts")
-	}
-	if _, err := s.describe(ctx, ref); err != nil {
-		return err
-	}
-	_, err := s.client.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
-		SnapshotId: &ref.ID, Attribute: types.SnapshotAttributeNameCreateVolumePermission, OperationType: how, UserIds: accounts,
-	})
-	return err
 }

@@ -1,5 +1,6 @@
 // Package ebs makes snapshots of EBS volumes of Amazon EC2: a
-// [provider.Snapshotter] and a [provider.SnapshotCopier], for one region.
+// [provider.Snapshotter], [provider.GroupSnapshotter], [provider.SnapshotCopier]
+// and [provider.SnapshotSharer], for one region.
 //
 //	volumes, err := ebs.Open(ctx, ebs.Config{Region: "eu-central-1", Zone: "eu-central-1a"})
 //	snap, err := volumes.Create(ctx, "vol-0123456789abcdef0", provider.SnapshotOptions{Token: token})
@@ -23,6 +24,16 @@
 //
 // Volumes have a client token, and the tag as well, because EC2 forgets client
 // tokens.
+//
+// # Groups
+//
+// CreateGroup is one CreateSnapshots of EC2, which takes volumes that are
+// attached to one instance; others are an error that says what is attached where.
+// All snapshots of one request have the tag "holdfast:group", by which the groups
+// of one Token are told apart, and "holdfast:volumes" with a hash of the volumes
+// it was made for: one of which EC2 does not show all is not taken for whole. If
+// what is attached changes at that very moment, what was made is deleted and made
+// again. When one of a group fails, EC2 lets all of them fail.
 //
 // # Encryption
 //
@@ -52,6 +63,8 @@
 //   - create: ec2:CreateSnapshot, ec2:CreateTags, ec2:DescribeSnapshots,
 //     ec2:DeleteSnapshot for duplicates (with the condition that
 //     ec2:ResourceTag/holdfast:token exists)
+//   - create group: the same with ec2:CreateSnapshots, ec2:DescribeVolumes,
+//     ec2:DescribeInstances
 //   - copy: ec2:CopySnapshot, ec2:DescribeRegions, and the above in the other
 //     region; kms:DescribeKey, kms:CreateGrant, kms:Decrypt,
 //     kms:GenerateDataKeyWithoutPlaintext, kms:ReEncrypt* on the keys
@@ -62,13 +75,15 @@
 // # What is not proven
 //
 // The suite runs on moto, whose snapshots are complete at once and without
-// content, which knows no client token of a volume, no locks and one account;
-// the tests put in front of it what AWS documents. Not seen on AWS: how long a
+// content, which knows no client token of a volume, no locks and one account, and
+// leaves no volume out of a group; the tests put in front of it what AWS documents.
+// Not seen on AWS: how long a
 // snapshot is invisible after it was made, the limit of one snapshot of a
 // volume in 15 seconds, what an invalid key does to a copy, that volumes stay
-// usable whose snapshot is deleted while they load. With credentials, the
-// suite runs there on volumes of 1 GiB that it makes in the zone you name,
-// copies to the region you name, and removes both:
+// usable whose snapshot is deleted while they load, and that a group is of one
+// moment. With credentials, the suite runs there on volumes of 1 GiB that it makes
+// in the zone you name, copies to the region you name, and removes both; with
+// HOLDFAST_AWS_INSTANCE it attaches some to that instance, for groups:
 //
 //	HOLDFAST_AWS_VOLUME=eu-central-1a HOLDFAST_AWS_REGION=eu-west-1 go test ./provider/aws/ebs -run TestAWS -v -timeout 3h
 package ebs

@@ -24,8 +24,8 @@ const (
 )
 
 // documented adds to moto what the documentation of AWS says and moto leaves
-// out: a snapshot is pending for a while, and not shown to everybody at once; a
-// volume has one client token, and needs a snapshot that is complete; a copy
+// out: a snapshot is pending for a while, and not shown to everybody at once;
+// snapshots of several volumes leave out those that are named; a volume has one client token, and needs a snapshot that is complete; a copy
 // has a volume ID that means nothing; what is locked is not deleted.
 type documented struct {
 	mu     sync.Mutex
@@ -36,6 +36,7 @@ type documented struct {
 	tokens map[string]token // of volumes
 	locked map[string]string
 	lost   map[string]bool // snapshots that are not shown at all
+	roots  map[string]bool // volumes that instances boot from
 }
 
 type token struct{ form, answer string }
@@ -62,6 +63,8 @@ func (d *documented) rule(r *wire.Request, next func() (*http.Response, error)) 
 		return nil, err
 	}
 	switch r.Action {
+	case "CreateSnapshots":
+		return d.createSnapshots(form, next)
 	case "CreateSnapshot", "CopySnapshot":
 		answer, body, err := read(next)
 		if m := snapshotID.FindStringSubmatch(body); err == nil && m != nil {
@@ -97,6 +100,35 @@ func (d *documented) rule(r *wire.Request, next func() (*http.Response, error)) 
 	return next()
 }
 
+// createSnapshots leaves out what moto does not.
+func (d *documented) createSnapshots(form url.Values, next func() (*http.Response, error)) (*http.Response, error) {
+	excluded := map[string]bool{}
+	for k, v := range form {
+		if strings.HasPrefix(k, "InstanceSpecification.ExcludeDataVolumeId.") {
+			if excluded[v[0]] = true; d.roots[v[0]] {
+				return refusal("InvalidParameterCombination", "The root volume is left out by ExcludeBootVolume"), nil
+			}
+		}
+	}
+	answer, body, err := read(next)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return answer, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	body = item.ReplaceAllStringFunc(body, func(s string) string {
+		id := snapshotID.FindStringSubmatch(s)[1]
+		if excluded[volumeID.FindStringSubmatch(s)[1]] {
+			d.lost[id] = true
+			s = ""
+		}
+		d.made[id] = now
+		return s
+	})
+	return wire.Answer(http.StatusOK, "text/xml", body), nil
+}
+
 func read(next func() (*http.Response, error)) (*http.Response, string, error) {
 	answer, err := next()
 	if err != nil {
@@ -112,7 +144,7 @@ var (
 	item       = regexp.MustCompile(`(?s)<item>\s*<snapshotId>.*?</tagSet>\s*</item>`)
 	startTime  = regexp.MustCompile(`<startTime>[^<]*</startTime>`)
 	createTime = regexp.MustCompile(`<createTime>[^<]*</createTime>`)
-	volumeID   = regexp.MustCompile(`<volumeId>[^<]*</volumeId>`)
+	volumeID   = regexp.MustCompile(`<volumeId>([^<]*)</volumeId>`)
 )
 
 // shown is what EC2 would show of a listing.
@@ -160,7 +192,16 @@ func (d *documented) createVolume(region string, form url.Values, next func() (*
 	return answer, err
 }
 
+// pass lets time pass for all snapshots.
+func (d *documented) pass(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, t := range d.made {
+		d.made[id] = t.Add(-by)
+	}
+}
+
 func newDocumented(t *testing.T) *documented {
 	t.Helper()
-	return &documented{made: map[string]time.Time{}, asked: map[string]int{}, copies: map[string]bool{}, tokens: map[string]token{}, locked: map[string]string{}, lost: map[string]bool{}}
+	return &documented{made: map[string]time.Time{}, asked: map[string]int{}, copies: map[string]bool{}, tokens: map[string]token{}, locked: map[string]string{}, lost: map[string]bool{}, roots: map[string]bool{}}
 }

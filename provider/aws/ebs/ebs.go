@@ -70,8 +70,8 @@ const (
 	defaultType   = "gp3"
 )
 
-// Snapshots are the snapshots of one region as a [provider.Snapshotter] and a
-// [provider.SnapshotCopier]. It is safe for concurrent use.
+// Snapshots are the snapshots of one region as a [provider.Snapshotter], with
+// groups, copies and sharing. It is safe for concurrent use.
 type Snapshots struct {
 	c      Config
 	region string
@@ -79,8 +79,10 @@ type Snapshots struct {
 }
 
 var (
-	_ provider.Snapshotter    = (*Snapshots)(nil)
-	_ provider.SnapshotCopier = (*Snapshots)(nil)
+	_ provider.Snapshotter      = (*Snapshots)(nil)
+	_ provider.GroupSnapshotter = (*Snapshots)(nil)
+	_ provider.SnapshotCopier   = (*Snapshots)(nil)
+	_ provider.SnapshotSharer   = (*Snapshots)(nil)
 )
 
 // Open returns the snapshots of the region of c. It reads the configuration of
@@ -136,8 +138,8 @@ func (s *Snapshots) create(ctx context.Context, volume string, o provider.Snapsh
 	if err != nil {
 		return provider.Snapshot{}, err
 	}
-	m.matches = func(held types.Snapshot) error {
-		if of := aws.ToString(held.VolumeId); of != volume {
+	m.matches = func(held set) error {
+		if of := aws.ToString(held[0].VolumeId); of != volume {
 			return fmt.Errorf("the Token was used for volume %s: %w", of, provider.ErrConflict)
 		}
 		return nil
@@ -153,7 +155,7 @@ func (s *Snapshots) create(ctx context.Context, volume string, o provider.Snapsh
 	if err != nil {
 		return provider.Snapshot{}, err
 	}
-	return snapshot(s.region, held), nil
+	return snapshot(s.region, held[0]), nil
 }
 
 // Get implements [provider.Snapshotter].

@@ -23,19 +23,19 @@ const (
 	busyWait  = 90 * time.Second // for the snapshot of a volume that is being made
 )
 
-// A making is the work of making one snapshot for a token.
+// A making is the work of making one set of snapshots for a token.
 type making struct {
 	region string
 	hash   string            // of the token and of what is made
-	tags   map[string]string // of the snapshot, those of this package included
+	tags   map[string]string // of the snapshots, those of this package included
 
-	// matches says why a snapshot that has the token is not the one.
-	matches func(types.Snapshot) error
+	// matches says why a set that has the token is not the one.
+	matches func(set) error
 
 	// prepare is called before one is made, if there is none; nil: nothing.
 	prepare func(context.Context) error
 
-	// begin makes one and returns its ID. Its error is that of the request.
+	// begin makes one and returns its name. Its error is that of the request.
 	begin func(context.Context, ...func(*ec2.Options)) (string, error)
 }
 
@@ -53,106 +53,127 @@ func hashOf(what, token string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(what+"\x00"+token)))
 }
 
-// once returns the snapshot that has the token, and makes it if there is none.
-func (s *Snapshots) once(ctx context.Context, m *making) (types.Snapshot, error) {
+// once returns the set that has the token, and makes it if there is none.
+func (s *Snapshots) once(ctx context.Context, m *making) (set, error) {
 	start := time.Now()
 	for attempt := 1; ; attempt++ {
 		found, err := s.withToken(ctx, m)
 		if err != nil {
-			return types.Snapshot{}, err
+			return nil, err
 		}
-		if len(found) > 0 {
+		if len(found) > 0 && !s.broken(found[0]) {
 			return s.settle(ctx, m, found, "")
 		}
 		if m.prepare != nil {
 			if err := m.prepare(ctx); err != nil {
-				return types.Snapshot{}, err
+				return nil, err
 			}
 		}
-		id, err := m.begin(ctx, inRegion(m.region), onlyIfNotDone)
+		name, err := m.begin(ctx, inRegion(m.region), onlyIfNotDone)
 		switch {
 		case err == nil:
-			return s.settle(ctx, m, nil, id)
+			return s.settle(ctx, m, nil, name)
 		case isBusy(err) && time.Since(start) < busyWait:
 		case conn.Unanswered(err) && ctx.Err() == nil && attempt < max(s.c.Attempts, 2):
-			// It may have been made. EC2 is given time to show it.
+			// It may have been made: EC2 is given time to show it. Or what
+			// begin has seen is no longer so.
 		default:
-			return types.Snapshot{}, err
+			return nil, err
 		}
 		if err := sleep(ctx, s.c.Settle); err != nil {
-			return types.Snapshot{}, err
+			return nil, err
 		}
 	}
 }
 
-// settle decides which of several snapshots of one token counts. made is the
-// one that this call has made, or empty. Unless one is settled, it looks again
+// settle decides which of several sets of one token counts. made is the one
+// that this call has made, or empty. Unless one is settled, it looks again
 // when EC2 shows also those that are older than what it has seen.
-func (s *Snapshots) settle(ctx context.Context, m *making, found []types.Snapshot, made string) (types.Snapshot, error) {
+func (s *Snapshots) settle(ctx context.Context, m *making, found []set, made string) (set, error) {
 	for start := time.Now(); ; {
-		if made != "" || len(found) == 0 || !settled(found[0]) {
+		if made != "" || len(found) == 0 || !found[0].settled() {
 			if err := sleep(ctx, s.c.Settle); err != nil {
-				return types.Snapshot{}, err
+				return nil, err
 			}
 			var err error
 			if found, err = s.withToken(ctx, m); err != nil {
-				return types.Snapshot{}, err
+				return nil, err
 			}
 		}
-		shown := made == "" || slices.ContainsFunc(found, func(f types.Snapshot) bool { return *f.SnapshotId == made })
-		if shown && len(found) > 0 {
+		shown := made == "" || slices.ContainsFunc(found, func(f set) bool { return f.name() == made && f.whole() })
+		if shown && len(found) > 0 && !s.broken(found[0]) {
 			first, err := s.choose(ctx, m, found, made)
-			if meaning(err) != provider.ErrNotFound {
+			if !errors.Is(err, errPart) && meaning(err) != provider.ErrNotFound {
 				return first, err
 			}
-			found = nil // whoever made it has just deleted it as a duplicate: look again
+			found = nil // whoever made it has just deleted it as a duplicate, or EC2 shows a part of it: look again
 		}
-		if time.Since(start) > max(invisible, 3*s.c.Settle) {
-			return types.Snapshot{}, fmt.Errorf("snapshot %s was made and is not shown", made)
+		if time.Since(start) > s.shownBy() {
+			return nil, fmt.Errorf("what was made for the Token by %s is not shown as a whole: call again", cmp.Or(made, "an earlier call"))
 		}
 	}
 }
 
+// errPart: there may be more of the set than EC2 shows.
+var errPart = errors.New("a part")
+
 // choose settles the first, and deletes what nobody has been given.
-func (s *Snapshots) choose(ctx context.Context, m *making, found []types.Snapshot, made string) (types.Snapshot, error) {
+func (s *Snapshots) choose(ctx context.Context, m *making, found []set, made string) (set, error) {
 	first := found[0]
 	err := m.matches(first)
-	if err == nil && !settled(first) {
+	switch {
+	case err != nil:
+	case !first.whole() && first.settled() && time.Since(first.begun()) > s.shownBy():
+		err = fmt.Errorf("a snapshot of the group that was made for the Token has been deleted, %d are left: use another Token: %w", len(first), provider.ErrConflict)
+	case !first.whole():
+		return nil, errPart
+	case !first.settled():
 		tag := types.Tag{Key: aws.String(tagSettled), Value: aws.String("yes")}
-		_, err = s.client.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{*first.SnapshotId}, Tags: []types.Tag{tag}}, inRegion(m.region))
+		_, err := s.client.CreateTags(ctx, &ec2.CreateTagsInput{Resources: first.ids(), Tags: []types.Tag{tag}}, inRegion(m.region))
 		if err != nil {
-			return types.Snapshot{}, err
+			return nil, err
 		}
-		first.Tags = append(first.Tags, tag)
+		for i := range first {
+			first[i].Tags = append(first[i].Tags, tag)
+		}
 	}
 	for _, o := range found[1:] {
 		// The duplicate that this call has made, and those that crashed ones
 		// have left. One that cannot be deleted now is found by a later call.
-		left := settled(first) && !settled(o) && time.Since(aws.ToTime(o.StartTime)) > abandoned
-		if *o.SnapshotId == made || left {
-			s.client.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: o.SnapshotId}, inRegion(m.region))
+		left := (first.settled() || s.broken(o)) && !o.settled() && time.Since(o.begun()) > abandoned
+		if o.name() == made || left {
+			s.discard(ctx, m.region, o.ids())
 		}
 	}
 	return first, err
 }
 
-// withToken returns the snapshots that have the token, the one that counts
-// first: those that are settled before the others, and of these the oldest.
-func (s *Snapshots) withToken(ctx context.Context, m *making) ([]types.Snapshot, error) {
-	found, err := s.find(ctx, m.region, map[string]string{tagToken: m.hash})
-	slices.SortFunc(found, func(a, b types.Snapshot) int {
-		if settled(a) != settled(b) {
-			if settled(a) {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(aws.ToTime(a.StartTime).Compare(aws.ToTime(b.StartTime)), cmp.Compare(*a.SnapshotId, *b.SnapshotId))
-	})
-	return found, err
+// discard deletes what nobody has been given, as far as it can.
+func (s *Snapshots) discard(ctx context.Context, region string, ids []string) {
+	for _, id := range ids {
+		s.client.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &id}, inRegion(region))
+	}
 }
 
-func settled(held types.Snapshot) bool { return tagOf(held.Tags, tagSettled) != "" }
+// withToken returns the sets that have the token, the one that counts first.
+func (s *Snapshots) withToken(ctx context.Context, m *making) ([]set, error) {
+	found, err := s.find(ctx, m.region, map[string]string{tagToken: m.hash})
+	if err != nil {
+		return nil, err
+	}
+	all := sets(found)
+	slices.SortFunc(all, s.before)
+	return all, nil
+}
+
+// broken: the set will never be whole. It was given to nobody, since what is
+// given is settled first.
+func (s *Snapshots) broken(f set) bool {
+	return !f.settled() && !f.whole() && time.Since(f.begun()) > s.shownBy()
+}
+
+// shownBy is how long after it was made EC2 shows a snapshot at the latest.
+func (s *Snapshots) shownBy() time.Duration { return max(invisible, 3*s.c.Settle) }
 
 // onlyIfNotDone keeps the SDK from making a request again that may have been
 // carried out.

@@ -20,6 +20,8 @@ const (
 	tagSettled = ownPrefix + "settled" // it is the one of its token
 	tagSource  = ownPrefix + "source"  // of a copy: "region/snap-..."
 	tagVolume  = ownPrefix + "volume"  // of a copy: the volume of its source
+	tagGroup   = ownPrefix + "group"   // of a group: the request that has made it
+	tagVolumes = ownPrefix + "volumes" // of a group: hash of its volumes
 )
 
 const maxTags = 50 // of a resource

@@ -28,6 +28,20 @@
 // disk encryption set that Config.EncryptionSets has for their region, or else
 // with keys of the platform; a snapshot is encrypted as its disk is.
 //
+// # Groups and sharing
+//
+// It is no [provider.GroupSnapshotter] and no [provider.SnapshotSharer]. Azure
+// freezes several disks at one moment only as a restore point of the whole virtual
+// machine, which is no snapshot: it lives in a collection that goes with the
+// machine and is copied and restored by other calls. Keep the writers of the disks
+// still until Create has returned for each (fsfreeze, FLUSH TABLES WITH READ LOCK),
+// or back the database up by itself. Others use a snapshot when they have a role on
+// it, as on any resource of Azure: one of your own with Microsoft.Compute/snapshots/read
+// and snapshots/beginGetAccess/action. It is given once, on the resource group, by
+// whoever manages access:
+//
+//	az role assignment create --assignee PRINCIPAL --role ROLE --scope /subscriptions/S/resourceGroups/backups
+//
 // # Deleting
 //
 // Delete waits until the snapshot is gone. One under a lock of the Resource

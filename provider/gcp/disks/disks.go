@@ -43,6 +43,13 @@ type Config struct {
 	// DiskType of restored volumes; empty means "pd-balanced".
 	DiskType string
 
+	// ShareRole is the role that Share gives on a snapshot, with the permissions
+	// compute.snapshots.get and compute.snapshots.useReadOnly: best one of your
+	// own, "projects/P/roles/R". The one of Google's that has them,
+	// "roles/compute.storageAdmin", lets others delete the snapshot. Empty means
+	// that nothing can be shared.
+	ShareRole string
+
 	// Poll is how often Compute Engine is asked whether what it was told to make
 	// is there; 0 means a second.
 	Poll time.Duration
@@ -72,8 +79,8 @@ const (
 	defaultType  = "pd-balanced"
 )
 
-// Snapshots are the snapshots of one location as a [provider.Snapshotter] and a
-// [provider.SnapshotCopier]. It is safe for concurrent use.
+// Snapshots are the snapshots of one location as a [provider.Snapshotter], with
+// copies and sharing. It is safe for concurrent use.
 type Snapshots struct {
 	c       Config
 	service *conn.Service
@@ -86,10 +93,12 @@ type Snapshots struct {
 var (
 	_ provider.Snapshotter    = (*Snapshots)(nil)
 	_ provider.SnapshotCopier = (*Snapshots)(nil)
+	_ provider.SnapshotSharer = (*Snapshots)(nil)
 )
 
 var (
 	placeName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	roleName  = regexp.MustCompile(`^((projects|organizations)/[^/]+/)?roles/[^/]+$`)
 	keyName   = regexp.MustCompile(`^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$`)
 )
 
@@ -147,6 +156,9 @@ func (c *Config) complete(fault func(field, format string, args ...any)) {
 	}
 	if !placeName.MatchString(c.DiskType) {
 		fault("DiskType", "%q is not a type of disks", c.DiskType)
+	}
+	if c.ShareRole != "" && !roleName.MatchString(c.ShareRole) {
+		fault("ShareRole", "%q is not roles/R, projects/P/roles/R or organizations/O/roles/R", c.ShareRole)
 	}
 	if c.Poll == 0 {
 		c.Poll = time.Second

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -29,7 +31,7 @@ const (
 
 func open(t *testing.T, s *fakegcp.Compute, change func(*disks.Config)) *disks.Snapshots {
 	t.Helper()
-	c := disks.Config{Location: home, Zone: zone, Endpoint: s.URL, Attempts: 3, Poll: time.Millisecond,
+	c := disks.Config{Location: home, Zone: zone, Endpoint: s.URL, Attempts: 3, Poll: time.Millisecond, ShareRole: role,
 		Credentials: fakegcp.Token("p", func() string { return "token" })}
 	if change != nil {
 		change(&c)
@@ -59,7 +61,9 @@ func TestSnapshotter(t *testing.T) {
 		},
 		Second: func() (provider.Snapshotter, error) { return open(t, s, nil), nil },
 		Region: away, InRegion: func() (provider.Snapshotter, error) { return open(t, s, inAway), nil },
-		Size: 100,
+		Others:     []string{"serviceAccount:a@standby.iam.gserviceaccount.com", "user:B@example.com"},
+		SharedWith: func(_ context.Context, ref provider.SnapshotRef) ([]string, error) { return sharedWith(s, ref.ID), nil },
+		Size:       100,
 	})
 	if left := s.Disks(); len(left) > 0 {
 		t.Errorf("left are the disks %q", left)
@@ -253,13 +257,40 @@ func TestStates(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	_, err := disks.Open(t.Context(), disks.Config{Location: "EU", Zone: "/", Endpoint: "x", Attempts: -1, Poll: -1, Keys: map[string]string{"": "k"},
-		DiskKey: "k", DiskType: "?", CA: []byte("none")})
+		DiskKey: "k", DiskType: "?", ShareRole: "r", CA: []byte("none")})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, field := range []string{"Location", "Zone", "Endpoint", "Attempts", "Poll", "Keys", "DiskKey", "DiskType", "CA"} {
+	for _, field := range []string{"Location", "Zone", "Endpoint", "Attempts", "Poll", "Keys", "DiskKey", "DiskType", "ShareRole", "CA"} {
 		if !strings.Contains(err.Error(), "disks: Config."+field+":") {
 			t.Errorf("%v does not name %s", err, field)
 		}
+	}
+}
+
+// The disk that a snapshot was made of is somebody's data, unless it is the one
+// that a copy has passed through, which has the copy's name: no other is deleted,
+// whatever the description says.
+func TestDisksOfOthersStay(t *testing.T) {
+	s := fakegcp.NewCompute(t)
+	e, v := open(t, s, nil), s.Disk(zone, nil)
+	snap := ready(t, e, v, "t")
+	s.Add(func(r *fakegcp.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		answer, err := next()
+		if r.Method != "compute.snapshots.get" || err != nil {
+			return answer, err
+		}
+		body, err := io.ReadAll(answer.Body)
+		return fakegcp.Answer(http.StatusOK, strings.Replace(string(body), `{\"holdfast\":{}}`, `{\"holdfast\":{\"source\":\"x\",\"volume\":\"y\"}}`, 1)), err
+	})
+	got, err := e.Get(t.Context(), snap.Ref)
+	if err != nil || got.State != provider.Ready || got.Volume != "y" {
+		t.Fatalf("%+v, %v, want one that looks like a copy", got, err)
+	}
+	if err := e.Delete(t.Context(), snap.Ref); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.Disks(); len(left) != 1 || left[0] != v || len(s.Seen("compute.disks.delete")) != 0 {
+		t.Errorf("left are %q after %d requests to delete one", left, len(s.Seen("compute.disks.delete")))
 	}
 }

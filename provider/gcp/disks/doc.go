@@ -1,6 +1,6 @@
 // Package disks makes snapshots of Persistent Disks and Hyperdisks of Google's
-// Compute Engine: a [provider.Snapshotter] and a [provider.SnapshotCopier], for
-// one storage location of one project.
+// Compute Engine: a [provider.Snapshotter], [provider.SnapshotCopier] and
+// [provider.SnapshotSharer], for one storage location of one project.
 //
 //	snaps, err := disks.Open(ctx, disks.Config{Project: "p", Location: "europe-west3", Zone: "europe-west3-a"})
 //	snap, err := snaps.Create(ctx, "zones/europe-west3-a/disks/data", provider.SnapshotOptions{Token: token})
@@ -43,6 +43,22 @@
 // or CopySnapshot sees it so. Disk and snapshot have the same name, "holdfast-"
 // and a hash.
 //
+// # Groups
+//
+// It is no [provider.GroupSnapshotter]. Compute Engine freezes several disks at
+// one moment only as an instant snapshot group, of all the disks that have one
+// resource policy of consistency; its members are lost with their zone, and a
+// snapshot of each, followed by the deletion of all, would be four more steps to
+// die between. Keep the writers of the disks still until Create has returned for
+// each, which takes seconds (fsfreeze, FLUSH TABLES WITH READ LOCK), or back the
+// database up by itself.
+//
+// # Sharing
+//
+// Share gives Config.ShareRole on a snapshot to principals, by compare-and-swap of
+// its IAM policy, and leaves the rest of the policy as it is. Whoever has the role
+// names the snapshot as the source of a disk in a project of his own.
+//
 // # Encryption
 //
 // Snapshots and copies are encrypted with the key of Cloud KMS that Config.Keys
@@ -58,6 +74,7 @@
 //     compute.disks.create, compute.disks.setLabels, compute.disks.get,
 //     compute.zoneOperations.get
 //   - copy: both, compute.regions.get and compute.disks.delete
+//   - share: compute.snapshots.get, .getIamPolicy, .setIamPolicy
 //   - list: compute.snapshots.list; delete: compute.snapshots.delete
 //
 // # What is not proven

@@ -39,6 +39,8 @@ type snapshotState struct {
 	content    []byte
 	asked      int
 	stuck      string // a status that stays
+	policy     []byte // of IAM, as JSON
+	changes    int    // of the policy
 }
 
 type opState struct {
@@ -158,6 +160,8 @@ func (c *Compute) serve(r *Request) (any, *Fault) {
 		return c.getSnapshot(r.Parts["snapshot"])
 	case "compute.snapshots.list":
 		return c.listSnapshots(r)
+	case "compute.snapshots.getIamPolicy", "compute.snapshots.setIamPolicy":
+		return c.policy(r)
 	case "compute.snapshots.delete":
 		return c.deleteSnapshot(r)
 	case "compute.disks.insert":
