@@ -17,10 +17,9 @@ type cutter struct {
 	gear      *[256]uint64
 	rare, few uint64 // masks up to Normal bytes and beyond, of which the first has more bits
 
-	r        io.Reader
-	b        []byte
-	from, to int // b[from:to] is read and not yet cut
-	err      error
+	r    io.Reader
+	rest []byte // was read, and is behind the last cut
+	err  error
 }
 
 func newCutter(c cutSettings, key []byte) (*cutter, error) {
@@ -32,14 +31,7 @@ func newCutter(c cutSettings, key []byte) (*cutter, error) {
 	for n := c.Normal; n > 1; n /= 2 {
 		bits++
 	}
-	return &cutter{cutSettings: c, gear: f.G, rare: spread(bits + 2), few: spread(bits - 2), b: newBuffer(3 * c.Max)}, nil
-}
-
-// close gives the memory back.
-func (c *cutter) close() {
-	if c != nil {
-		freeBuffer(c.b)
-	}
+	return &cutter{cutSettings: c, gear: f.G, rare: spread(bits + 2), few: spread(bits - 2)}, nil
 }
 
 // spread returns a mask of so many bits, evenly over 64 from the top down.
@@ -50,57 +42,47 @@ func spread(bits int) (mask uint64) {
 	return mask
 }
 
-// reset begins a stream: head, and then what r delivers.
+// reset begins a stream: head, of Max bytes at most, and then what r delivers.
 func (c *cutter) reset(head []byte, r io.Reader) {
 	c.r, c.err = r, nil
-	c.from, c.to = 0, copy(c.b, head)
+	c.rest = append(c.rest[:0], head...)
 }
 
-// next returns the next chunk, valid until the next call. At the end of the
-// stream, and if reading it fails, there is an error and no chunk.
-func (c *cutter) next() ([]byte, error) {
+// readSize is how much is read at once: little, so that little of it is behind
+// the cut and has to be moved.
+const readSize = 64 << 10
+
+// next puts the next chunk into b, which has room for Max bytes, and returns how
+// long it is. At the end of the stream, and if reading it fails, there is an
+// error and no chunk.
+func (c *cutter) next(b []byte) (int, error) {
+	have := copy(b, c.rest)
 	n, hash := c.Min, uint64(0) // what was looked at
 	for {
-		have := c.b[c.from:min(c.to, c.from+c.Max)]
-		for n < len(have) {
-			end, mask := len(have), c.few
+		for n < have {
+			end, mask := have, c.few
 			if n < c.Normal {
 				end, mask = min(end, c.Normal), c.rare
 			}
 			var found int
-			found, hash = c.scan(have[n:end], mask, hash)
+			found, hash = c.scan(b[n:end], mask, hash)
 			if n += found; n < end {
-				return c.take(n), nil
+				c.rest = append(c.rest[:0], b[n:have]...)
+				return n, nil
 			}
 		}
 		switch {
-		case len(have) == c.Max || c.err == io.EOF && len(have) > 0:
-			return c.take(len(have)), nil
+		case have == c.Max || c.err == io.EOF && have > 0:
+			c.rest = c.rest[:0]
+			return have, nil
 		case c.err != nil:
-			return nil, c.err
+			c.rest = c.rest[:0]
+			return 0, c.err
 		}
-		c.read()
+		var m int // an error that comes with bytes is kept for after them
+		m, c.err = c.r.Read(b[have:min(c.Max, have+readSize)])
+		have += m
 	}
-}
-
-func (c *cutter) take(n int) []byte {
-	piece := c.b[c.from : c.from+n]
-	c.from += n
-	return piece
-}
-
-// readSize is how much is read at once: little, so that the processor's cache
-// has it until it was cut and copied.
-const readSize = 128 << 10
-
-// read reads on. An error that comes with bytes is kept for after them.
-func (c *cutter) read() {
-	if c.to+readSize > len(c.b) && c.from > 0 {
-		c.from, c.to = 0, copy(c.b, c.b[c.from:c.to])
-	}
-	var n int
-	n, c.err = c.r.Read(c.b[c.to:min(len(c.b), c.to+readSize)])
-	c.to += n
 }
 
 // scan rolls the hash over b and returns the number of bytes before the first

@@ -16,15 +16,16 @@ import (
 func cuts(t *testing.T, c *cutter, head []byte, r io.Reader) (sizes []int) {
 	t.Helper()
 	c.reset(head, r)
+	b := make([]byte, c.Max)
 	for {
-		piece, err := c.next()
-		if err == io.EOF && len(piece) == 0 {
+		n, err := c.next(b)
+		if err == io.EOF && n == 0 {
 			return sizes
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		sizes = append(sizes, len(piece))
+		sizes = append(sizes, n)
 	}
 }
 
@@ -45,7 +46,6 @@ func TestCutsAreTheLibrarys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.close()
 		for name, data := range map[string][]byte{
 			"noise": noise, "two values": few, "zeroes": make([]byte, 5<<20+1), "nothing": nil,
 			"less than the least": noise[:settings.Min-1], "the least": noise[:settings.Min], "one more": noise[:settings.Min+1],
@@ -84,8 +84,7 @@ func TestCutterFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
-	data := make([]byte, 700<<10)
+	data, b := make([]byte, 700<<10), make([]byte, defaultCut.Max)
 	rand.NewChaCha8([32]byte{2}).Read(data)
 	whole := cuts(t, c, nil, bytes.NewReader(data))
 	broken := errors.New("broken")
@@ -95,13 +94,13 @@ func TestCutterFails(t *testing.T) {
 	} {
 		c.reset(nil, r)
 		for _, want := range whole[:len(whole)-1] {
-			if piece, err := c.next(); err != nil || len(piece) != want {
-				t.Errorf("%d bytes and %v, want %d", len(piece), err, want)
+			if n, err := c.next(b); err != nil || n != want {
+				t.Errorf("%d bytes and %v, want %d", n, err, want)
 			}
 		}
 		for range 2 {
-			if piece, err := c.next(); err != broken || piece != nil {
-				t.Errorf("%d bytes and %v, want the error of the stream", len(piece), err)
+			if n, err := c.next(b); err != broken || n != 0 {
+				t.Errorf("%d bytes and %v, want the error of the stream", n, err)
 			}
 		}
 	}
@@ -119,14 +118,13 @@ func BenchmarkCut(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.close()
-	data := make([]byte, 16<<20)
+	data, buf := make([]byte, 16<<20), make([]byte, defaultCut.Max)
 	rand.NewChaCha8([32]byte{3}).Read(data)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		c.reset(nil, bytes.NewReader(data))
 		for {
-			if _, err := c.next(); err != nil {
+			if _, err := c.next(buf); err != nil {
 				break
 			}
 		}

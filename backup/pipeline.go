@@ -94,7 +94,7 @@ func newPipeline(ctx context.Context, r *Repository, session PointID, ok reusabl
 	w := r.c.Workers
 	p := &pipeline{
 		r: r, session: session, secret: secret, encaps: encaps, reusable: ok, zstd: newEncoder(w),
-		jobs: make(chan job, 2*w), small: make(chan []byte, 16*w), large: make(chan []byte, 2*w+1),
+		jobs: make(chan job, 2*w), small: make(chan []byte, 16*w), large: make(chan []byte, 2*w+2),
 		claims: map[chunkID]bool{}, used: map[uint32]bool{}, failed: make(chan struct{}),
 		data: packer{kind: kindData, target: r.c.PackSize, free: make(chan []byte, r.c.Uploads+1)},
 		meta: packer{kind: kindMeta, target: min(r.c.PackSize, metaTarget), free: make(chan []byte, 2)},

@@ -251,7 +251,6 @@ func (s *Session) run(ctx context.Context, t Target) ([]node, error) {
 		s.p.fail(err)
 	}
 	s.p.close(ctx)
-	s.cuts.close()
 	if failure := s.p.failure(); err == nil || errors.Is(err, failure) {
 		err = failure
 	}

@@ -234,19 +234,19 @@ func (s *Session) readCut(ctx context.Context, p *pending, head []byte, r io.Rea
 	}
 	s.cuts.reset(head, r)
 	for {
-		piece, err := s.cuts.next()
-		if err == io.EOF {
-			return nil
-		}
+		buf, err := s.p.take(ctx, s.p.large, largeBuffer)
 		if err != nil {
 			return err
 		}
-		buf, err := s.buffer(ctx, len(piece))
+		n, err := s.cuts.next(buf[1:])
 		if err != nil {
+			s.p.give(buf)
+			if err == io.EOF {
+				return nil
+			}
 			return err
 		}
-		copy(buf[1:], piece)
-		if err := s.submit(ctx, p, buf, len(piece)); err != nil {
+		if err := s.submit(ctx, p, buf, n); err != nil {
 			return err
 		}
 	}
