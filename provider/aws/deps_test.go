@@ -10,7 +10,7 @@ import (
 // people in (sts, sso, ssooidc, signin) belongs to the credential chain.
 func TestDependencies(t *testing.T) {
 	const services = "github.com/aws/aws-sdk-go-v2/service/"
-	for pkg, own := range map[string]string{".": "s3", "./kms": "kms", "./route53": "route53", "./ebs": "ec2", "./arc": ""} {
+	for pkg, own := range map[string]string{".": "s3", "./kms": "kms", "./route53": "route53", "./ebs": "ec2", "./arc": "", "./mrap": "s3control"} {
 		out, err := exec.Command("go", "list", "-deps", pkg).Output()
 		if err != nil {
 			t.Fatalf("go list %s: %v", pkg, err)

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/url"
 	"regexp"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -65,7 +63,7 @@ type Controls struct {
 	panel   string            // ARN
 	arns    map[string]string // of the controls, by site
 	sites   []string
-	at      atomic.Uint32 // the endpoint to ask first
+	turns   *conn.Turns
 }
 
 var _ provider.TrafficSwitch = (*Controls)(nil)
@@ -125,7 +123,7 @@ func Open(ctx context.Context, c Config) (*Controls, error) {
 		return nil, fmt.Errorf("arc: %w", err)
 	}
 	s.cluster = newCluster(slices.Clone(c.Endpoints), loaded, c.Timeout)
-	s.at.Store(rand.Uint32N(uint32(len(c.Endpoints))))
+	s.turns = conn.NewTurns(len(c.Endpoints), loaded.Retryer())
 	s.service = &traffic.Service{
 		Name: "arc", Key: s.panel, Traits: traits, Read: s.read, Write: s.write, Meaning: conn.Permission,
 		Writes: 2 * len(c.Endpoints), Settle: settle,
@@ -154,8 +152,8 @@ func (s *Controls) Traits() provider.TrafficTraits { return traffic.Clone(s.serv
 // read asks one endpoint for all the controls of the panel.
 func (s *Controls) read(ctx context.Context) (provider.TrafficState, error) {
 	var held map[string]string // states by ARN
-	err := s.inTurn(ctx, 2, func(e Endpoint) (err error) {
-		held, err = s.list(ctx, e)
+	err := s.turns.Take(ctx, func(i int) (err error) {
+		held, err = s.list(ctx, s.cluster.endpoints[i])
 		return err
 	})
 	if err != nil {
@@ -204,19 +202,16 @@ func (s *Controls) write(ctx context.Context, _, to provider.TrafficState) (traf
 		in.Entries = append(in.Entries, e)
 	}
 	outcome := traffic.Done
-	err := s.inTurn(ctx, 2, func(e Endpoint) error {
-		err := s.cluster.ask(ctx, e, "UpdateRoutingControlStates", in, nil)
+	err := s.turns.Take(ctx, func(i int) error {
+		err := s.cluster.ask(ctx, s.cluster.endpoints[i], "UpdateRoutingControlStates", in, nil)
 		outcome = outcomeOf(err)
 		if outcome == traffic.Lost {
-			return &stop{err}
+			return &conn.Last{Err: err}
 		}
 		return err
 	})
 	if conn.CodeOf(err) == "ServiceLimitExceededException" {
 		err = fmt.Errorf("%d routing controls are more than the cluster sets at once: %w: %w", len(in.Entries), errors.ErrUnsupported, err)
-	}
-	if err != nil && outcome == traffic.Done { // not even asked
-		outcome = traffic.Failed
 	}
 	return outcome, err
 }
@@ -227,56 +222,8 @@ func outcomeOf(err error) traffic.Outcome {
 		return traffic.Done
 	case conn.CodeOf(err) == "ConflictException":
 		return traffic.Refused // by a safety rule, or it met another change
-	case !unsent(err) && conn.Unanswered(err):
+	case !conn.Unsent(err) && conn.Unanswered(err):
 		return traffic.Lost
 	}
 	return traffic.Failed
-}
-
-// stop is an error after which no other endpoint is asked the same.
-type stop struct{ error }
-
-func (s *stop) Unwrap() error { return s.error }
-
-// inTurn calls do with one endpoint after the other, rounds times, until one
-// has answered for all. The first is the one that answered last.
-func (s *Controls) inTurn(ctx context.Context, rounds int, do func(Endpoint) error) error {
-	all := s.cluster.endpoints
-	var failed []error
-	for round := range rounds {
-		failed = failed[:0]
-		if round > 0 {
-			if err := pause(ctx); err != nil {
-				return err
-			}
-		}
-		for range all {
-			at := s.at.Load()
-			e := all[at%uint32(len(all))]
-			err := do(e)
-			if err == nil {
-				return nil
-			}
-			_, last := errors.AsType[*stop](err)
-			if ctx.Err() != nil || !last && !s.cluster.elsewhere(err) {
-				return err
-			}
-			s.at.CompareAndSwap(at, at+1)
-			if last {
-				return err
-			}
-			failed = append(failed, err)
-		}
-	}
-	return &noAnswer{failed}
-}
-
-// pause is that between two rounds.
-func pause(ctx context.Context) error {
-	select {
-	case <-time.After(time.Second):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -115,6 +115,7 @@ func TestNextEndpoint(t *testing.T) {
 				e.Add(rule)
 			}
 			c := s.open(t, func(c *arc.Config) { c.Timeout = 200 * time.Millisecond })
+			c.Begin(0)
 			if now, err := c.State(t.Context()); err != nil || !slices.Equal(now.Sites, []string{"us-east"}) {
 				t.Fatalf("%+v, %v", now, err)
 			}
@@ -139,6 +140,7 @@ func TestEndpointsDown(t *testing.T) {
 			c.Endpoints[i].URL = "http://127.0.0.1:1/v1"
 		}
 	})
+	c.Begin(0)
 	if err := c.Switch(t.Context(), state("us-east"), state("us-west")); err != nil {
 		t.Error(err)
 	}
@@ -152,6 +154,26 @@ func TestEndpointsDown(t *testing.T) {
 	for _, region := range regions {
 		if !strings.Contains(err.Error(), region) {
 			t.Errorf("does not name %s: %v", region, err)
+		}
+	}
+}
+
+// Not everybody begins with the same endpoint, and who has found a good one
+// stays with it.
+func TestFirstEndpoint(t *testing.T) {
+	s := newService(t)
+	s.page = 10
+	for range 80 {
+		c := s.open(t, nil)
+		for range 2 {
+			if _, err := c.State(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, e := range s.endpoints {
+		if n := len(e.Seen("")); n == 0 || n == 160 || n%2 != 0 {
+			t.Errorf("%s is asked %d times", regions[i], n)
 		}
 	}
 }

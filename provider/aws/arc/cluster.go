@@ -6,10 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -61,12 +59,11 @@ type cluster struct {
 	client    aws.HTTPClient
 	creds     aws.CredentialsProvider
 	signer    *v4.Signer
-	retryer   aws.Retryer
 	timeout   time.Duration
 }
 
 func newCluster(endpoints []Endpoint, loaded aws.Config, timeout time.Duration) cluster {
-	return cluster{endpoints, loaded.HTTPClient, loaded.Credentials, v4.NewSigner(), loaded.Retryer(), timeout}
+	return cluster{endpoints, loaded.HTTPClient, loaded.Credentials, v4.NewSigner(), timeout}
 }
 
 // ask makes one request to one endpoint. out may be nil.
@@ -94,11 +91,11 @@ func (c cluster) try(ctx context.Context, e Endpoint, operation string, in, out 
 	req.Header.Set("User-Agent", "holdfast")
 	creds, err := c.creds.Retrieve(ctx)
 	if err != nil {
-		return &unsentError{fmt.Errorf("credentials: %w", err)}
+		return &conn.UnsentError{Err: fmt.Errorf("credentials: %w", err)}
 	}
 	sum := sha256.Sum256(body)
 	if err := c.signer.SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), signingName, e.Region, time.Now()); err != nil {
-		return &unsentError{fmt.Errorf("sign: %w", err)}
+		return &conn.UnsentError{Err: fmt.Errorf("sign: %w", err)}
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
@@ -155,41 +152,3 @@ func failure(resp *http.Response, answer []byte) error {
 		RequestID:     resp.Header.Get("X-Amzn-Requestid"),
 	}
 }
-
-// elsewhere says of an error whether another endpoint may do better. If the
-// credentials have expired, they are fetched anew by the way.
-func (c cluster) elsewhere(err error) bool {
-	if _, ok := errors.AsType[*unsentError](err); ok {
-		return false
-	}
-	status := conn.StatusOf(err)
-	return c.retryer.IsErrorRetryable(err) || status == 0 || status == http.StatusTooManyRequests || status >= 500 ||
-		conn.CodeOf(err) == "EndpointTemporarilyUnavailableException"
-}
-
-// unsentError is one that was met before anything was sent.
-type unsentError struct{ error }
-
-func (u *unsentError) Unwrap() error { return u.error }
-
-// unsent: the endpoint has seen nothing of the request.
-func unsent(err error) bool {
-	if _, ok := errors.AsType[*unsentError](err); ok {
-		return true
-	}
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
-}
-
-// noAnswer: every endpoint was asked, and none could do it.
-type noAnswer struct{ errs []error }
-
-func (n *noAnswer) Error() string {
-	var all []string
-	for _, err := range n.errs {
-		all = append(all, err.Error())
-	}
-	return fmt.Sprintf("none of the %d endpoints of the cluster does it: %s", len(n.errs), strings.Join(all, "; "))
-}
-
-func (n *noAnswer) Unwrap() []error { return n.errs }
