@@ -22,6 +22,7 @@ const (
 	Done    Outcome = iota // the service has it
 	Failed                 // it has not and never will, for a reason that trying again does not mend
 	Refused                // it has not: what it holds, or a rule of it, is against the change
+	Busy                   // it has not, and may do it later
 	Lost                   // it may have it, or may yet
 )
 
@@ -83,7 +84,7 @@ func (s *Service) Switch(ctx context.Context, from, to provider.TrafficState) er
 
 // swap looks, writes, and looks again wherever the answer does not tell.
 func (s *Service) swap(ctx context.Context, from, to provider.TrafficState) error {
-	var lost, refused error
+	var lost, last error
 	for writes, refusedTimes := 0, 0; ; writes++ {
 		now, err := s.Read(ctx)
 		switch {
@@ -100,9 +101,9 @@ func (s *Service) swap(ctx context.Context, from, to provider.TrafficState) erro
 		case lost != nil && (writes >= s.Writes || refusedTimes >= refusals):
 			return uncertain("a reply was lost, and whether the change will be made is not known: %w", lost)
 		case refusedTimes >= refusals:
-			return fmt.Errorf("%w: %w", provider.ErrRefused, refused)
+			return fmt.Errorf("%w: %w", provider.ErrRefused, last)
 		case writes >= s.Writes:
-			return refused
+			return last
 		}
 		outcome, err := s.Write(ctx, now, to)
 		switch outcome {
@@ -111,8 +112,10 @@ func (s *Service) swap(ctx context.Context, from, to provider.TrafficState) erro
 		case Lost:
 			lost = err
 		case Refused:
-			refused = err
+			last = err
 			refusedTimes++
+		case Busy:
+			last = err
 		default:
 			if lost != nil {
 				return uncertain("a reply was lost, and whether the change was made is not known (%v): %w", err, lost)
