@@ -28,6 +28,8 @@ func floor(path string) int {
 		return 40
 	case "provider", "backup", "replicate", "failover", "retention":
 		switch {
+		case rel == "provider/internal/storetest":
+			return 25 // what the tests of stores share; see onlyTests
 		case rel == "provider/providertest", strings.HasPrefix(rel, "provider/internal/"):
 			return 15 // the suites, and the stores that other tests use; what stores have in common
 		case strings.Contains(rel, "/internal/"):
@@ -52,15 +54,16 @@ type listed struct {
 	Imports    []string
 }
 
-// onlyTests are what only tests may compile, and internal/testenv, which only
-// tests import: who uses a package of Holdfast gets none of it.
+// onlyTests are what only tests may compile, and internal/testenv and
+// storetest, which only tests import: who uses a package of Holdfast gets none
+// of it.
 func onlyTests(p listed) (bad []string) {
-	testenv := module + "/internal/testenv"
-	if p.ImportPath == testenv || strings.HasPrefix(p.ImportPath, testenv+"/") {
+	testenv, storetest := module+"/internal/testenv", module+"/provider/internal/storetest"
+	if p.ImportPath == testenv || p.ImportPath == storetest || strings.HasPrefix(p.ImportPath, testenv+"/") {
 		return nil
 	}
 	for _, to := range p.Imports {
-		if to == testenv || strings.HasPrefix(to, "github.com/testcontainers/") || strings.HasPrefix(to, "github.com/moby/") {
+		if to == testenv || to == storetest || strings.HasPrefix(to, testenv+"/") || strings.HasPrefix(to, "github.com/testcontainers/") || strings.HasPrefix(to, "github.com/moby/") {
 			bad = append(bad, to)
 		}
 	}
@@ -133,7 +136,7 @@ func TestFloorsRefuse(t *testing.T) {
 			t.Errorf("%s may import %s", from, to)
 		}
 	}
-	for _, to := range []string{module + "/internal/testenv", "github.com/testcontainers/testcontainers-go"} {
+	for _, to := range []string{module + "/internal/testenv", module + "/internal/testenv/peer", module + "/provider/internal/storetest", "github.com/testcontainers/testcontainers-go"} {
 		if len(onlyTests(listed{module + "/provider/aws", []string{to}})) == 0 {
 			t.Errorf("provider/aws may import %s", to)
 		}

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // A prefix usually ends in a slash; keys may be shorter by as much as it is
 // long. It offers no Unwrap, because the powers of the wrapped store take
 // other keys; [As] finds it a [Locker], a [Versioner] and a [Warmer] if that is
-// one.
+// one. It is a [fmt.Stringer].
 func Sub(s BlobStore, prefix string) BlobStore {
 	return prefixed{s, prefix}
 }
@@ -81,6 +82,15 @@ func (p prefixedVersioner) Versions(ctx context.Context, prefix string, o ListOp
 			}
 		}
 	}
+}
+
+// String names the store that is wrapped, if that has a name, and the part.
+func (p prefixed) String() string {
+	name := fmt.Sprintf("%T", p.store)
+	if named, ok := As[fmt.Stringer](p.store); ok {
+		name = named.String()
+	}
+	return name + " below " + p.prefix
 }
 
 func (p prefixed) Get(ctx context.Context, key string, o GetOptions) (io.ReadCloser, Info, error) {

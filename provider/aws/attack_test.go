@@ -1,13 +1,11 @@
 package aws_test
 
 import (
-	"context"
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -22,6 +20,7 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 	"github.com/holdfast-go/holdfast/replicate"
 )
@@ -118,39 +117,6 @@ func TestAttackOnVersityGW(t *testing.T) {
 	attacked(t, place{owner, func() provider.BlobStore { return owner }, false, false})
 }
 
-// things are a target in memory.
-type things map[string]string
-
-func (things) Kind() string { return "things" }
-
-func (f things) Backup(ctx context.Context, s *backup.Session) error {
-	for _, p := range slices.SortedFunc(maps.Keys(f), backup.ComparePaths) {
-		if err := s.Add(ctx, backup.Item{Path: p}, strings.NewReader(f[p])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f things) Restore(ctx context.Context, v *backup.View, _ backup.Destination) error {
-	for it, err := range v.Items(ctx) {
-		if err != nil {
-			return err
-		}
-		r, err := v.Open(ctx, it)
-		if err != nil {
-			return err
-		}
-		b, err := io.ReadAll(r)
-		r.Close()
-		if err != nil {
-			return err
-		}
-		f[it.Path] = string(b)
-	}
-	return nil
-}
-
 func garbage(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)
@@ -162,7 +128,7 @@ type victim struct {
 	place
 	first, second *age.X25519Identity
 	holder        *backup.Repository // open all the time
-	points        map[backup.PointID]things
+	points        map[backup.PointID]storetest.Things
 }
 
 func (v *victim) config(s provider.BlobStore, id *age.X25519Identity) backup.Config {
@@ -179,7 +145,7 @@ func (v *victim) open(t testing.TB, s provider.BlobStore, id *age.X25519Identity
 	return r
 }
 
-func (v *victim) backup(t testing.TB, r *backup.Repository, f things) backup.Point {
+func (v *victim) backup(t testing.TB, r *backup.Repository, f storetest.Things) backup.Point {
 	t.Helper()
 	p, err := r.Backup(t.Context(), "w", f, backup.BackupOptions{Mode: backup.Incremental})
 	if err != nil {
@@ -193,7 +159,7 @@ func (v *victim) backup(t testing.TB, r *backup.Repository, f things) backup.Poi
 func (v *victim) whole(t testing.TB, when string, r *backup.Repository) {
 	t.Helper()
 	for id, want := range v.points {
-		got := things{}
+		got := storetest.Things{}
 		if err := r.Restore(t.Context(), id, got, backup.Destination{}, backup.RestoreOptions{}); err != nil {
 			t.Errorf("%s: restore %s: %v", when, id, err)
 		} else if !maps.Equal(got, want) {
@@ -233,7 +199,7 @@ func (v *victim) checked(t testing.TB, when string) {
 }
 
 func attacked(t *testing.T, at place) {
-	v := &victim{place: at, points: map[backup.PointID]things{}}
+	v := &victim{place: at, points: map[backup.PointID]storetest.Things{}}
 	var err error
 	for _, id := range []**age.X25519Identity{&v.first, &v.second} {
 		if *id, err = age.GenerateX25519Identity(); err != nil {
@@ -259,7 +225,7 @@ func attacked(t *testing.T, at place) {
 	credA, a := sealed("a", storeA)
 	credB, b := sealed("b", storeB)
 	common := garbage(150_000)
-	contents := map[*backup.Repository]things{
+	contents := map[*backup.Repository]storetest.Things{
 		v.holder: {"common": common, "h": garbage(300_000), "text": strings.Repeat("text ", 10_000)},
 		a:        {"common": common, "a": garbage(100_000)},
 		b:        {"common": common, "b": garbage(300_000), "small": "b"},
@@ -434,7 +400,7 @@ func attack(t *testing.T, v *victim, s provider.BlobStore, c backup.Credential, 
 	}
 
 	for i := range floods() {
-		if _, err := a.Backup(ctx, "w", things{"flood": fmt.Sprint(i)}, backup.BackupOptions{}); err != nil {
+		if _, err := a.Backup(ctx, "w", storetest.Things{"flood": fmt.Sprint(i)}, backup.BackupOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -131,6 +132,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.DisableLogOutputChecksumValidationSkipped = true
 	})}, nil
+}
+
+// String names the bucket, to people: "bucket B of S3 in eu-central-1".
+func (s *Store) String() string {
+	if u, err := url.Parse(s.c.Endpoint); err == nil && u.Host != "" {
+		return "bucket " + s.c.Bucket + " of S3 at " + u.Host
+	}
+	return "bucket " + s.c.Bucket + " of S3 in " + s.client.Options().Region
 }
 
 // complete validates a Config and fills in what is zero.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -61,6 +62,16 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, errors.New("azure: Config.CustomerKey: goes along with each request, over https only")
 	}
 	return &Store{c: c, client: client}, nil
+}
+
+// String names the container, to people: "container C of Blob Storage at
+// account.blob.core.windows.net".
+func (s *Store) String() string {
+	name := "container " + s.c.Container + " of Blob Storage"
+	if u, err := url.Parse(s.client.URL()); err == nil { // without the SAS in it
+		name += " at " + u.Host
+	}
+	return name
 }
 
 // connect makes a client that asks as the Config says.

@@ -1,71 +1,30 @@
 package gcp_test
 
 import (
-	"context"
-	"errors"
-	"io"
-	"maps"
+	"encoding/json"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/holdfast-go/holdfast/backup"
-	"github.com/holdfast-go/holdfast/failover"
+	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/gcp"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
-// things are a target in memory.
-type things map[string]string
-
-func (things) Kind() string { return "things" }
-
-func (f things) Backup(ctx context.Context, s *backup.Session) error {
-	for _, p := range slices.SortedFunc(maps.Keys(f), backup.ComparePaths) {
-		if err := s.Add(ctx, backup.Item{Path: p}, strings.NewReader(f[p])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f things) Restore(ctx context.Context, v *backup.View, _ backup.Destination) error {
-	for it, err := range v.Items(ctx) {
-		if err != nil {
-			return err
-		}
-		r, err := v.Open(ctx, it)
-		if err != nil {
-			return err
-		}
-		b, err := io.ReadAll(r)
-		r.Close()
-		if err != nil {
-			return err
-		}
-		f[it.Path] = string(b)
-	}
-	return nil
-}
-
-// A repository lives in a bucket, over a network that loses one reply in nine:
-// made, backed up to, checked, restored from, pruned. In a bucket with versions
-// and retention what is forgotten stays until its time has come.
+// A repository lives in a bucket, over a network that loses one reply in nine.
+// In a bucket with versions and retention what is forgotten stays until its
+// time has come.
 func TestRepository(t *testing.T) {
 	for name, lock := range map[string]backup.Lock{"plain": {}, "locked": {Mode: provider.Governance, Keep: 24 * time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t, name == "locked")
-			id, err := age.GenerateX25519Identity()
-			if err != nil {
-				t.Fatal(err)
-			}
-			config := backup.Config{Store: p.open(t, nil), Writer: "w", Lock: lock, PackSize: 2 << 20, Keyring: backup.Keyring{
-				Recipients: backup.AgeRecipients(id.Recipient()), Identities: backup.AgeIdentities(id)}}
 			var n atomic.Int32
 			loses := func(r *http.Response) error {
 				if n.Add(1)%9 == 0 {
@@ -74,51 +33,7 @@ func TestRepository(t *testing.T) {
 				return nil
 			}
 			p.spoil.Store(&loses)
-
-			ctx := t.Context()
-			if _, err := backup.Init(ctx, config); err != nil {
-				t.Fatal(err)
-			}
-			repo, err := backup.Open(ctx, config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			data := things{"a": string(noise(5 << 20)), "b": "b", "text": strings.Repeat("text ", 10_000)}
-			first, err := repo.Backup(ctx, "shop", data, backup.BackupOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			data["a"], data["c"] = string(noise(1<<20)), "c"
-			second, err := repo.Backup(ctx, "shop", data, backup.BackupOptions{Mode: backup.Incremental})
-			if err != nil {
-				t.Fatal(err)
-			}
-			check := func(points int) {
-				t.Helper()
-				rep, err := repo.Check(ctx, backup.CheckOptions{ReadData: true})
-				if err != nil || len(rep.Problems) > 0 || len(rep.Damaged) > 0 || rep.Whole != points {
-					t.Errorf("check: %v, %d points whole, %v, %v", err, rep.Whole, rep.Problems, rep.Damaged)
-				}
-			}
-			check(2)
-			err = repo.Forget(ctx, first.ID)
-			if name == "locked" {
-				if !errors.Is(err, provider.ErrLocked) {
-					t.Errorf("forget a point that is locked: %v", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := repo.Prune(ctx, backup.PruneOptions{MinGarbage: 0.01}); err != nil {
-				t.Errorf("prune: %v", err)
-			}
-			check(1)
-			got := things{}
-			if err := repo.Restore(ctx, second.ID, got, backup.Destination{}, backup.RestoreOptions{}); err != nil || !maps.Equal(got, data) {
-				t.Errorf("restore: %v, the same: %v", err, maps.Equal(got, data))
-			}
+			storetest.Repository(t, p.open(t, nil), lock)
 			if n.Load() < 90 {
 				t.Errorf("only %d requests were made", n.Load())
 			}
@@ -126,74 +41,60 @@ func TestRepository(t *testing.T) {
 	}
 }
 
-// machine is a site that accepts writes or does not.
-type machine struct{ writable bool }
-
-func (m *machine) Fence(context.Context, uint64) (failover.FenceEvidence, error) {
-	m.writable = false
-	return failover.FenceEvidence{Method: "stopped", Confirmed: true}, nil
-}
-
-func (m *machine) Fenced(context.Context) (failover.FenceEvidence, error) {
-	return failover.FenceEvidence{Method: "stopped", Confirmed: !m.writable}, nil
-}
-
-func (m *machine) Unfence(context.Context, uint64) error { m.writable = true; return nil }
-
-func (m *machine) Promote(context.Context, uint64) (failover.Evidence, error) {
-	m.writable = true
-	return nil, nil
-}
-
-func (m *machine) Promoted(context.Context) (failover.Observation, error) {
-	return failover.Observation{Done: m.writable}, nil
-}
-
-// A lease and a journal live in a bucket: of many who ask one gets the lease,
-// and a run is written down to its end.
+// A lease and a journal live in a bucket of fake-gcs-server alone.
 func TestFailover(t *testing.T) {
-	p := newPlace(t, false)
-	store, ctx := p.open(t, nil), t.Context()
-	if err := failover.CheckStore(ctx, store); err != nil {
-		t.Fatal(err)
-	}
-	var got atomic.Int32
-	var g sync.WaitGroup
-	for range 6 {
-		g.Go(func() {
-			l, err := failover.OpenLease(ctx, failover.LeaseConfig{Store: p.open(t, nil), Service: "race", Holder: "h", TTL: time.Hour})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if _, err := l.TryAcquire(ctx); err == nil {
-				got.Add(1)
-			}
-		})
-	}
-	g.Wait()
-	if got.Load() != 1 {
-		t.Errorf("%d hold the lease", got.Load())
-	}
+	server := testenv.FakeGCS(t)
+	t.Parallel()
+	bucket := server.NewBucket(t, testenv.BucketOptions{})
+	storetest.Failover(t, func() provider.BlobStore { return open(t, server.Endpoint, bucket, nil) })
+}
 
-	plan, err := failover.NewPlan(failover.PlanConfig{Kind: failover.Failover, Service: "shop", From: "east", To: "west",
-		Created: time.Now().UTC(), Settle: 10 * time.Millisecond})
+// openAt opens the bucket that a Config in JSON names.
+func openAt(t testing.TB, at string) provider.BlobStore {
+	var c gcp.Config
+	if err := json.Unmarshal([]byte(at), &c); err != nil {
+		t.Fatal(err)
+	}
+	store, err := gcp.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nothing := failover.ActionFuncs{DoFunc: func(context.Context, failover.Call) (failover.Evidence, error) { return nil, nil }}
-	actions := map[string]failover.Action{}
-	for _, step := range plan.Steps {
-		actions[step.Action] = nothing
-	}
-	east, west := &machine{writable: true}, &machine{}
-	actions["fence"], actions["start"] = failover.FenceAction(east), failover.PromoteAction(west)
-	result, err := failover.Run(ctx, failover.Config{Store: store, Actions: actions}, plan)
+	return store
+}
+
+func TestRacer(t *testing.T) { storetest.Racer(t, openAt) }
+
+// Without the rules, which make one change after the other.
+func TestRace(t *testing.T) {
+	server := testenv.FakeGCS(t)
+	at, err := json.Marshal(gcp.Config{Bucket: server.NewBucket(t, testenv.BucketOptions{}), Endpoint: server.Endpoint, Anonymous: true})
 	if err != nil {
-		t.Fatalf("%+v: %v", result, err)
+		t.Fatal(err)
 	}
-	loaded, err := failover.Load(ctx, p.open(t, nil), plan.ID)
-	if err != nil || loaded.Outcome != result.Outcome || loaded.Outcome != failover.Completed {
-		t.Errorf("%v, loaded %v, %v", result.Outcome, loaded.Outcome, err)
-	}
+	storetest.Race(t, storetest.Place{At: string(at), Open: openAt})
+}
+
+// A server that ignores ifGenerationMatch is no home for a lease: of 0, by
+// which an object is created, of any other, or of both.
+func TestRefused(t *testing.T) {
+	server := testenv.FakeGCS(t)
+	t.Parallel()
+	storetest.Refused(t, func(t *testing.T, conditions ...string) (provider.BlobStore, string) {
+		target, err := url.Parse(server.Endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := serve(t, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // where uploads go on
+			q := r.Out.URL.Query()
+			what := map[bool]string{true: storetest.IfAbsent, false: storetest.IfMatch}[q.Get("ifGenerationMatch") == "0"]
+			if slices.Contains(conditions, what) {
+				q.Del("ifGenerationMatch")
+				r.Out.URL.RawQuery = q.Encode()
+			}
+		}})
+		bucket := server.NewBucket(t, testenv.BucketOptions{})
+		return open(t, at, bucket, nil), "bucket " + bucket + " of Cloud Storage at " + strings.TrimPrefix(at, "http://")
+	})
 }

@@ -142,6 +142,16 @@ func backoff() gax.Backoff {
 	return gax.Backoff{Initial: 250 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}
 }
 
+// String names the bucket, to people: "bucket B of Cloud Storage at
+// storage.googleapis.com".
+func (s *Store) String() string {
+	name := "bucket " + s.c.Bucket + " of Cloud Storage"
+	if u, err := url.Parse(s.c.Endpoint); err == nil && u.Host != "" {
+		name += " at " + u.Host
+	}
+	return name
+}
+
 // complete validates a Config and fills in what is zero.
 func (c *Config) complete() error {
 	var errs []error

@@ -87,6 +87,9 @@ func New(c Config) (*Store, error) {
 	return &Store{base: strings.TrimSuffix(u.String(), "/"), token: c.Token, client: client}, nil
 }
 
+// String names the store, to people, by its URL.
+func (s *Store) String() string { return "store at " + s.base }
+
 // A call is one request to be made, once or again.
 type call struct {
 	op, key string

@@ -101,6 +101,9 @@ func NewBlobStore(c Config) (*BlobStore, error) {
 	return s, nil
 }
 
+// String names the store, to people, by its directory.
+func (s *BlobStore) String() string { return "directory " + s.dir }
+
 func openBlobStore(c Config) (*BlobStore, error) {
 	if c.Dir == "" {
 		return nil, errors.New("field Dir is empty: name the directory of the store")

@@ -6,29 +6,28 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/local"
 )
 
-// child runs this test binary again, in the part that job names, on the store
-// at dir. Its lines come out of the channel, which is closed when it ends.
-func child(t *testing.T, job, dir string) (*exec.Cmd, <-chan string) {
+// child runs this test binary again, to put into the store at dir. Its lines
+// come out of the channel, which is closed when it ends.
+func child(t *testing.T, dir string) (*exec.Cmd, <-chan string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBlobStoreChild$", "-test.v")
-	cmd.Env = append(os.Environ(), "HOLDFAST_TEST_JOB="+job, "HOLDFAST_TEST_DIR="+dir)
+	cmd.Env = append(os.Environ(), "HOLDFAST_TEST_DIR="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -57,117 +56,28 @@ func say(format string, args ...any) {
 	fmt.Fprintf(os.Stdout, "> "+format+"\n", args...)
 }
 
-// TestBlobStoreChild is what a child runs; without a job there is nothing to
-// do.
+// TestBlobStoreChild is what a child runs; without a directory there is
+// nothing to do.
 func TestBlobStoreChild(t *testing.T) {
 	dir := os.Getenv("HOLDFAST_TEST_DIR")
-	switch os.Getenv("HOLDFAST_TEST_JOB") {
-	case "race":
-		raceChild(t, openStore(t, local.Config{Dir: dir}))
-	case "put":
+	if dir != "" {
 		putChild(t, openStore(t, local.Config{Dir: dir}))
 	}
 }
 
-const (
-	processes   = 4
-	perProcess  = 4
-	createTurns = 30
-	swapTurns   = 12 // of each goroutine
-)
-
-// TestProcessesRace races IfAbsent and IfMatch between processes, each with
-// several goroutines.
-func TestProcessesRace(t *testing.T) {
-	dir := t.TempDir()
-	s := openStore(t, local.Config{Dir: dir, Create: true})
-	put(t, s, "counter", "0", provider.PutOptions{})
-	created, swapped := map[string]string{}, map[string]string{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for range processes {
-		_, lines := child(t, "race", dir)
-		wg.Go(func() {
-			done := false
-			for line := range lines {
-				f := strings.Fields(line)
-				mu.Lock()
-				switch f[0] {
-				case "created":
-					if created[f[1]] != "" {
-						t.Errorf("%s was created by %s and by %s", f[1], created[f[1]], f[2])
-					}
-					created[f[1]] = f[2]
-				case "swapped":
-					if swapped[f[1]] != "" {
-						t.Errorf("version %s was replaced by %s and by %s", f[1], swapped[f[1]], f[2])
-					}
-					swapped[f[1]] = f[2]
-				case "done":
-					done = true
-				default:
-					t.Error(line)
-				}
-				mu.Unlock()
-			}
-			if !done {
-				t.Error("a child did not finish")
-			}
-		})
+// openAt opens the store in a directory.
+func openAt(t testing.TB, dir string) provider.BlobStore {
+	s, err := local.NewBlobStore(local.Config{Dir: dir, Create: true})
+	if err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	if len(created) != createTurns {
-		t.Errorf("%d of %d keys were created", len(created), createTurns)
-	}
-	for key, by := range created {
-		b, _, err := provider.ReadAll(t.Context(), s, key, 1000)
-		if err != nil || string(b) != by {
-			t.Errorf("%s holds %q, %v; its creator was %q", key, b, err, by)
-		}
-	}
-	want := processes * perProcess * swapTurns
-	b, _, err := provider.ReadAll(t.Context(), s, "counter", 1000)
-	if err != nil || string(b) != strconv.Itoa(want) || len(swapped) != want {
-		t.Errorf("counter is %q, %v after %d swaps, want %d", b, err, len(swapped), want)
-	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
-func raceChild(t *testing.T, s *local.BlobStore) {
-	ctx := t.Context()
-	var wg sync.WaitGroup
-	for range perProcess {
-		me := rand.Text()
-		wg.Go(func() {
-			for turn := range createTurns {
-				key := fmt.Sprintf("created/%d", turn)
-				_, err := s.Put(ctx, key, strings.NewReader(me), provider.PutOptions{IfAbsent: true})
-				if err == nil {
-					say("created %s %s", key, me)
-				} else if !errors.Is(err, provider.ErrConflict) {
-					t.Error(err)
-				}
-			}
-			for done := 0; done < swapTurns; {
-				b, info, err := provider.ReadAll(ctx, s, "counter", 100)
-				n, convErr := strconv.Atoi(string(b))
-				if err := errors.Join(err, convErr); err != nil {
-					t.Error(err)
-					return
-				}
-				_, err = s.Put(ctx, "counter", strings.NewReader(strconv.Itoa(n+1)), provider.PutOptions{IfMatch: info.Version})
-				if err == nil {
-					say("swapped %s %s", info.Version, me)
-					done++
-				} else if !errors.Is(err, provider.ErrConflict) {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	say("done")
-}
+func TestRacer(t *testing.T) { storetest.Racer(t, openAt) }
+
+func TestRace(t *testing.T) { storetest.Race(t, storetest.Place{At: t.TempDir(), Open: openAt}) }
 
 // TestKilled kills a process at random moments while it puts. What it was told
 // is stored must be there, and everything that is there must be whole.
@@ -181,7 +91,7 @@ func TestKilled(t *testing.T) {
 	acknowledged := map[string]string{} // key to SHA-256
 	leftovers := 0
 	for range rounds {
-		cmd, lines := child(t, "put", dir)
+		cmd, lines := child(t, dir)
 		killAt := 1 + mathrand.IntN(25)
 		heard := 0
 		for line := range lines {

@@ -1,25 +1,19 @@
 package rfc2136_test
 
 import (
-	"bufio"
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/internal/testenv/peer"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/rfc2136"
 )
-
-const raceProcess = "HOLDFAST_TEST_RACE"
 
 // A contest is what racers are told: to swap From for a state of their own.
 // Each process is given one to a line and answers with those that won.
@@ -72,69 +66,17 @@ func race(z *rfc2136.Zone, c contest, n, count int) (won []*provider.RecordSet, 
 	return won, errors.Join(errs...)
 }
 
-// TestRaceProcess is not a test: it is one of the processes of TestRace.
-func TestRaceProcess(t *testing.T) {
-	config := os.Getenv(raceProcess)
-	if config == "" {
-		t.Skip("runs in a process of its own")
-	}
-	var c struct {
-		First  int
-		Config rfc2136.Config
-	}
-	if err := json.Unmarshal([]byte(config), &c); err != nil {
-		t.Fatal(err)
-	}
-	z := open(t, c.Config)
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		var round contest
-		if err := json.Unmarshal(in.Bytes(), &round); err != nil {
-			t.Fatal(err)
-		}
-		won, err := race(z, round, c.First, racersEach)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := json.Marshal(won)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Printf("won %s\n", answer)
-	}
-}
-
-// A racer is a process that races.
 type racer struct {
-	in  *json.Encoder
-	out *bufio.Scanner
+	First  int
+	Config rfc2136.Config
 }
 
-func startRacer(t *testing.T, c rfc2136.Config, first int) racer {
-	t.Helper()
-	b, err := json.Marshal(map[string]any{"First": first, "Config": c})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestRaceProcess$")
-	cmd.Env = append(os.Environ(), raceProcess+"="+string(b))
-	cmd.Stderr = os.Stderr
-	in, err1 := cmd.StdinPipe()
-	out, err2 := cmd.StdoutPipe()
-	if err := cmp.Or(err1, err2, cmd.Start()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	return racer{json.NewEncoder(in), bufio.NewScanner(out)}
-}
-
-func (r racer) answer() (won []*provider.RecordSet, err error) {
-	r.out.Scan()
-	text, ok := strings.CutPrefix(r.out.Text(), "won ")
-	if !ok {
-		return nil, fmt.Errorf("a process has ended, or says %q", r.out.Text())
-	}
-	return won, json.Unmarshal([]byte(text), &won)
+// TestRacer is not a test: it is one of the processes of TestRace.
+func TestRacer(t *testing.T) {
+	peer.Serve(t, func(me racer) func(contest) ([]*provider.RecordSet, error) {
+		z := open(t, me.Config)
+		return func(c contest) ([]*provider.RecordSet, error) { return race(z, c, me.First, racersEach) }
+	})
 }
 
 // 32 goroutines and 4 processes with 8 more each race for one record set of a
@@ -147,9 +89,9 @@ func TestRace(t *testing.T) {
 	if os.Getenv("HOLDFAST_LONG") != "" {
 		rounds = 200
 	}
-	var racers []racer
+	var racers []*peer.Process
 	for i := range racerProcesses {
-		racers = append(racers, startRacer(t, c, racersHere+i*racersEach))
+		racers = append(racers, peer.Start(t, "TestRacer", racer{racersHere + i*racersEach, c}))
 	}
 	now := set(fresh(c.Zone), "TXT", time.Minute, "start")
 	swap(t, z, nil, now)
@@ -157,7 +99,7 @@ func TestRace(t *testing.T) {
 	for round := range rounds {
 		match := contest{Round: round, From: now, TTLOnly: round%3 == 2}
 		for _, r := range racers {
-			if err := r.in.Encode(match); err != nil {
+			if err := r.Ask(match); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -166,8 +108,8 @@ func TestRace(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range racers {
-			more, err := r.answer()
-			if err != nil {
+			var more []*provider.RecordSet
+			if err := r.Answer(&more); err != nil {
 				t.Fatal(err)
 			}
 			elsewhere.Add(int32(len(more)))
