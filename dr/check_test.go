@@ -46,14 +46,8 @@ func TestCheck(t *testing.T) {
 				return providertestFault{}
 			})
 		}, []string{"sites.standby.bucket"}},
-		{"the witness ignores conditions", func(_ *testing.T, f *fixture) {
-			f.parts.Stores = map[string]StoreOpener{"mem": func(_ context.Context, s Site) (provider.BlobStore, error) {
-				if s.Bucket == "mem://c/" {
-					return careless{f.stores[s.Bucket]}, nil
-				}
-				return f.stores[s.Bucket], nil
-			}}
-		}, []string{"sites.witness.bucket"}},
+		{"the witness ignores conditions", ignores(true), []string{"sites.witness.bucket"}},
+		{"the witness ignores IfMatch alone", ignores(false), []string{"sites.witness.bucket"}},
 		{"the standby's key is another one", swap("b"), []string{"recipients", "recipients[1].identity", "sites.standby.bucket"}},
 		{"the primary's key is another one", swap("a"), []string{"recipients[0].identity"}},
 		{"a key file is gone", func(_ *testing.T, f *fixture) { os.Remove(f.coldID) }, []string{"recipients", "recipients[1].identity"}},
@@ -87,6 +81,9 @@ func TestCheck(t *testing.T) {
 			if d := cmp.Diff(test.want, fields(err)); d != "" {
 				t.Errorf("faults (-want +got):\n%s\n%v", d, err)
 			}
+			if strings.Contains(test.name, "ignores") && !strings.Contains(err.Error(), "cannot hold lease and journal: the careless store") {
+				t.Errorf("the fault does not name the store: %v", err)
+			}
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("a secret shows: %v", err)
 			}
@@ -102,12 +99,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// careless is a store that ignores conditions.
-type careless struct{ provider.BlobStore }
+// careless is a store that ignores IfMatch, and maybe IfAbsent.
+type careless struct {
+	provider.BlobStore
+	both bool
+}
+
+func (c careless) String() string { return "the careless store" }
 
 func (c careless) Put(ctx context.Context, key string, b provider.Body, o provider.PutOptions) (provider.Info, error) {
-	o.IfAbsent, o.IfMatch = false, ""
+	o.IfMatch = ""
+	o.IfAbsent = o.IfAbsent && !c.both
 	return c.BlobStore.Put(ctx, key, b, o)
+}
+
+// ignores makes the witness a careless store.
+func ignores(both bool) func(*testing.T, *fixture) {
+	return func(_ *testing.T, f *fixture) {
+		f.parts.Stores = map[string]StoreOpener{"mem": func(_ context.Context, s Site) (provider.BlobStore, error) {
+			if s.Bucket == "mem://c/" {
+				return careless{f.stores[s.Bucket], both}, nil
+			}
+			return f.stores[s.Bucket], nil
+		}}
+	}
 }
 
 // zone is a DNS zone with at most one record set.

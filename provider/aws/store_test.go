@@ -3,8 +3,8 @@ package aws_test
 import (
 	"context"
 	"io"
+	"maps"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/aws"
-	"github.com/holdfast-go/holdfast/provider/providertest"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -41,42 +41,47 @@ type kind struct {
 	start  func(testing.TB) *testenv.S3
 	bucket testenv.BucketOptions
 
-	// The clauses that the server itself breaks: the table in the package
-	// comment. A clause that holds all of a sudden fails the test, too.
-	breaks []string
-
-	// Races that it sometimes gets right.
-	races []string
-
-	silent bool // does not tell the retention of an object it delivers
+	// What the server itself does against the contract: the table in the
+	// package comment.
+	differs   map[string]string
+	sometimes []string
+	rest      map[string]func(provider.BlobStore) provider.BlobStore
 }
 
-var races = []string{"blob/delete-version-race"}
+const (
+	beside   = "takes a key beside its path prefix (a beside a/b) and then lists only the shorter one"
+	noLocks  = "a bucket without object lock takes no retention"
+	noDelete = "it ignores the If-Match of a delete, so every Version is declined"
+	noRace   = "a delete does not exclude a put with the same If-Match; do not use Delete with a Version"
+	undead   = "a key that was deleted counts as one that has an object: IfAbsent fails there, and IfMatch of what was deleted succeeds"
+	untold   = "it does not tell the retention with what it delivers: Get has no Info.Retain, Stat has"
+	undated  = "lists deletions apart, by the second: Versions cannot tell what came first"
+)
+
+func differences(all ...map[string]string) map[string]string {
+	merged := map[string]string{}
+	for _, m := range all {
+		maps.Copy(merged, m)
+	}
+	return merged
+}
+
+var (
+	ofMinIO     = map[string]string{"blob/keys-beside": beside, "blob/list-beside": beside, "blob/delete-version*": noDelete}
+	ofVersityGW = map[string]string{"blob/delete-version-race": noRace}
+	ofVersions  = map[string]string{"blob/put-if-absent": undead, "blob/put-if-match": undead, "blob/versions-deleted": undated}
+	withoutLock = map[string]string{"blob/retain*": noLocks, "blob/lock*": noLocks}
+	silent      = map[string]string{"blob/retain": untold, "blob/lock": untold, "blob/lock-extend": untold, "blob/lock-shorten": untold}
+	races       = []string{"blob/delete-version-race"}
+)
 
 var kinds = []kind{
-	{"minio plain", testenv.MinIO, testenv.BucketOptions{}, []string{"blob/keys-beside", "blob/list-beside"}, nil, false},
-	{"minio versioned", testenv.MinIO, testenv.BucketOptions{Versions: true}, []string{"blob/keys-beside", "blob/list-beside"}, nil, false},
-	{"minio locked", testenv.MinIO, testenv.BucketOptions{Locks: true}, []string{"blob/keys-beside", "blob/list-beside"}, nil, false},
-	{"versitygw plain", testenv.VersityGW, testenv.BucketOptions{}, nil, races, true},
-	{"versitygw versioned", testenv.VersityGW, testenv.BucketOptions{Versions: true}, []string{"blob/put-if-absent", "blob/put-if-match", "blob/versions-deleted"}, races, true},
-	{"versitygw locked", testenv.VersityGW, testenv.BucketOptions{Locks: true}, []string{"blob/put-if-absent", "blob/put-if-match", "blob/versions-deleted"}, races, true},
-}
-
-// heavy are the clauses that move megabytes or a thousand objects, asked with
-// HOLDFAST_LONG only, as all of them are of the versioned buckets: locked ones
-// have versions, too.
-var heavy = []string{
-	"blob/get-parallel", "blob/get-open-reader", "blob/list-pages", "blob/list-meanwhile", "blob/list-break", "blob/list-info",
-	"blob/body-unseen", "blob/body-fails", "blob/body-short", "blob/body-changes", "blob/body-cancelled", "blob/versions-error",
-}
-
-func clauses() (all []string) {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel() // all are skipped, and named
-	for _, r := range providertest.CheckBlobStore(ended, providertest.NewMemory(), providertest.CheckOptions{}).Results {
-		all = append(all, r.ID)
-	}
-	return all
+	{"minio-plain", testenv.MinIO, testenv.BucketOptions{}, differences(ofMinIO, withoutLock), nil, nil},
+	{"minio-versioned", testenv.MinIO, testenv.BucketOptions{Versions: true}, differences(ofMinIO, withoutLock), nil, nil},
+	{"minio-locked", testenv.MinIO, testenv.BucketOptions{Locks: true}, ofMinIO, nil, nil},
+	{"versitygw-plain", testenv.VersityGW, testenv.BucketOptions{}, differences(ofVersityGW, withoutLock), races, nil},
+	{"versitygw-versioned", testenv.VersityGW, testenv.BucketOptions{Versions: true}, differences(ofVersityGW, ofVersions, withoutLock), races, nil},
+	{"versitygw-locked", testenv.VersityGW, testenv.BucketOptions{Locks: true}, differences(ofVersityGW, ofVersions, silent), races, makeUp},
 }
 
 // The whole contract on every kind of bucket of every server.
@@ -90,29 +95,22 @@ func TestBlobStore(t *testing.T) {
 			server := k.start(t)
 			t.Parallel()
 			bucket := server.NewBucket(t, k.bucket)
-			another := func() (provider.BlobStore, error) {
-				s := open(t, server, bucket, server.Credential, nil)
-				if k.silent {
-					return told{s}, nil
-				}
-				return s, nil
-			}
-			holds := slices.DeleteFunc(clauses(), func(id string) bool {
-				return slices.Contains(k.breaks, id) || slices.Contains(k.races, id) || !long && slices.Contains(heavy, id)
-			})
-			first, _ := another()
-			providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { return first },
-				providertest.CheckOptions{RetainFor: 3 * time.Second, Second: another, Only: holds})
-			if len(k.breaks) == 0 {
-				return
-			}
-			report := providertest.CheckBlobStore(t.Context(), first, providertest.CheckOptions{Only: k.breaks})
-			if failed := report.Failed(); len(failed) != len(k.breaks) {
-				t.Errorf("%s is said to break %q, and breaks %q: correct the table", k.name, k.breaks, failed)
-			}
+			storetest.Conforms(t, storetest.Subject{Name: k.name, RetainFor: 3 * time.Second, Quick: true,
+				Differs: k.differs, Sometimes: k.sometimes, Rest: k.rest,
+				Open: func(t testing.TB) provider.BlobStore { return open(t, server, bucket, server.Credential, nil) }})
 		})
 	}
 }
+
+// makeUp asks for the retention of what is delivered, so that the rest of the
+// clauses that are silent is examined.
+var makeUp = func() map[string]func(provider.BlobStore) provider.BlobStore {
+	all := map[string]func(provider.BlobStore) provider.BlobStore{}
+	for id := range silent {
+		all[id] = func(s provider.BlobStore) provider.BlobStore { return told{s.(*aws.Store)} }
+	}
+	return all
+}()
 
 // told asks for the retention of what it gets, which versitygw tells only of
 // an object it describes.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/azure"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
@@ -31,35 +31,16 @@ func open(t testing.TB, s *testenv.Azure, container string, change func(*azure.C
 	return store
 }
 
-// heavy are the clauses that move megabytes or a thousand objects, asked with
-// HOLDFAST_LONG only.
-var heavy = []string{
-	"blob/get-parallel", "blob/get-open-reader", "blob/list-pages", "blob/list-meanwhile", "blob/list-break", "blob/list-info",
-	"blob/body-unseen", "blob/body-fails", "blob/body-short", "blob/body-changes", "blob/body-cancelled", "blob/versions-error",
-}
-
-func clauses() (all []string) {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel() // all are skipped, and named
-	for _, r := range providertest.CheckBlobStore(ended, providertest.NewMemory(), providertest.CheckOptions{}).Results {
-		all = append(all, r.ID)
-	}
-	return all
-}
-
-// The whole contract on Azurite, but for retention, which it declines. Bodies
-// of more than the smallest block go up in blocks.
+// The whole contract on Azurite, but for retention and versions, which it
+// declines. Bodies of more than the smallest block go up in blocks.
 func TestBlobStore(t *testing.T) {
 	server := testenv.Azurite(t)
 	container := server.NewContainer(t)
-	another := func() (provider.BlobStore, error) {
-		return open(t, server, container, func(c *azure.Config) { c.PartSize = 256 << 10 }), nil
-	}
-	holds := slices.DeleteFunc(clauses(), func(id string) bool {
-		return os.Getenv("HOLDFAST_LONG") == "" && slices.Contains(heavy, id)
-	})
-	providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { s, _ := another(); return s },
-		providertest.CheckOptions{RetainFor: 3 * time.Second, Second: another, Only: holds})
+	storetest.Conforms(t, storetest.Subject{Name: "azurite", RetainFor: 3 * time.Second, Quick: true,
+		Differs: map[string]string{"blob/retain*": "it has no immutability policies", "blob/lock*": "it has no immutability policies"},
+		Open: func(t testing.TB) provider.BlobStore {
+			return open(t, server, container, func(c *azure.Config) { c.PartSize = 256 << 10 })
+		}})
 }
 
 // The whole contract on a container of a real account, with the standard chain
@@ -89,7 +70,12 @@ func TestRealContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	holds := slices.DeleteFunc(clauses(), func(id string) bool { return id == "blob/versions-deleted" })
+	var holds []string
+	for _, cl := range storetest.Clauses() {
+		if cl.ID != "blob/versions-deleted" {
+			holds = append(holds, cl.ID)
+		}
+	}
 	providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { return first },
 		providertest.CheckOptions{RetainFor: time.Minute, Second: another, Only: holds})
 }

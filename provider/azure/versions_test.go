@@ -2,22 +2,19 @@ package azure_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/azure"
-	"github.com/holdfast-go/holdfast/provider/providertest"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
 func freshModel(versions bool) *model {
@@ -27,23 +24,22 @@ func freshModel(versions bool) *model {
 // The whole contract on the model, retention and versions included. Deletions
 // before the last version leave no trace.
 func TestBlobStoreOfModel(t *testing.T) {
-	for name, versions := range map[string]bool{"plain": false, "versioned": true} {
+	for name, versions := range map[string]bool{"model-plain": false, "model-versioned": true} {
 		t.Run(name, func(t *testing.T) {
 			c := newModel(t, freshModel(versions))
-			another := func() (provider.BlobStore, error) { return azure.Open(context.Background(), *c) }
-			holds := slices.DeleteFunc(clauses(), func(id string) bool {
-				return versions && id == "blob/versions-deleted" || os.Getenv("HOLDFAST_LONG") == "" && slices.Contains(heavy, id)
-			})
-			first, err := another()
-			if err != nil {
-				t.Fatal(err)
+			const unprotected = "a container without support for immutability policies of versions takes none"
+			differs := map[string]string{"blob/retain*": unprotected, "blob/lock*": unprotected}
+			if versions {
+				differs = map[string]string{"blob/versions-deleted": "the service keeps no record of a deletion but the last"}
 			}
-			providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { return first },
-				providertest.CheckOptions{RetainFor: 2 * time.Second, Second: another, Only: holds})
-			report := providertest.CheckBlobStore(t.Context(), first, providertest.CheckOptions{Only: []string{"blob/versions-deleted"}})
-			if failed := len(report.Failed()) > 0; failed != versions {
-				t.Errorf("the clause about deleted versions fails: %v; correct the package comment", failed)
-			}
+			storetest.Conforms(t, storetest.Subject{Name: name, RetainFor: 2 * time.Second, Quick: true, Differs: differs,
+				Open: func(t testing.TB) provider.BlobStore {
+					s, err := azure.Open(t.Context(), *c)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s
+				}})
 		})
 	}
 }

@@ -1,16 +1,14 @@
 package gcp_test
 
 import (
-	"context"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
@@ -30,41 +28,24 @@ func open(t testing.TB, endpoint, bucket string, change func(*gcp.Config)) *gcp.
 	return store
 }
 
-// unenforced are the clauses that fake-gcs-server alone cannot show: it deletes
-// whatever the precondition says, and locks nothing. The rules enforce both.
-func unenforced(id string) bool {
-	return strings.HasPrefix(id, "blob/retain") || strings.HasPrefix(id, "blob/lock") || strings.HasPrefix(id, "blob/delete-version")
-}
-
-// heavy are the clauses that move megabytes or a thousand objects, asked of one
-// kind of bucket only without HOLDFAST_LONG.
-var heavy = []string{
-	"blob/get-parallel", "blob/get-open-reader", "blob/list-pages", "blob/list-meanwhile", "blob/list-break", "blob/list-info",
-	"blob/body-unseen", "blob/body-fails", "blob/body-short", "blob/body-changes", "blob/body-cancelled", "blob/versions-error",
-}
-
-func clauses() (all []string) {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel() // all are skipped, and named
-	for _, r := range providertest.CheckBlobStore(ended, providertest.NewMemory(), providertest.CheckOptions{}).Results {
-		all = append(all, r.ID)
-	}
-	return all
-}
-
 // The whole contract on every kind of bucket, behind the rules, and what
 // fake-gcs-server shows alone.
 func TestBlobStore(t *testing.T) {
+	const noLocks = "a bucket without object retention takes none"
+	plain := map[string]string{"blob/retain*": noLocks, "blob/lock*": noLocks}
+	alone := map[string]string{"blob/retain*": "it locks nothing", "blob/lock*": "it locks nothing",
+		"blob/delete-version-race": "it ignores the precondition of a delete, so a put that comes between is lost"}
 	for _, k := range []struct {
-		name                   string
-		alone, versions, locks bool
-		skip                   func(id string) bool
+		name                          string
+		alone, versions, locks, quick bool
+		differs                       map[string]string
+		sometimes                     []string
 	}{
-		{"fake-gcs-server alone", true, true, false, unenforced},
-		{"plain", false, false, false, nil},
-		{"versioned", false, true, false, nil},
-		{"locked", false, false, true, nil},
-		{"locked and versioned", false, true, true, nil},
+		{"fake-gcs-server", true, true, false, true, alone, []string{"blob/delete-version-race"}},
+		{"rules-plain", false, false, false, false, plain, nil},
+		{"rules-versioned", false, true, false, true, plain, nil},
+		{"rules-locked", false, false, true, true, nil, nil},
+		{"rules-locked-versioned", false, true, true, true, nil, nil},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			server := testenv.FakeGCS(t)
@@ -73,17 +54,14 @@ func TestBlobStore(t *testing.T) {
 			if !k.alone {
 				endpoint = newRules(t, endpoint, k.versions, k.locks).url
 			}
-			holds := slices.DeleteFunc(clauses(), func(id string) bool {
-				return k.skip != nil && k.skip(id) || k.name != "plain" && os.Getenv("HOLDFAST_LONG") == "" && slices.Contains(heavy, id)
-			})
-			pieces := func(c *gcp.Config) {
-				if !k.alone {
-					c.PartSize = 256 << 10
-				}
-			}
-			another := func() (provider.BlobStore, error) { return open(t, endpoint, bucket, pieces), nil }
-			providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { return open(t, endpoint, bucket, pieces) },
-				providertest.CheckOptions{RetainFor: 3 * time.Second, Second: another, Only: holds})
+			storetest.Conforms(t, storetest.Subject{Name: k.name, RetainFor: 3 * time.Second, Quick: k.quick, Differs: k.differs, Sometimes: k.sometimes,
+				Open: func(t testing.TB) provider.BlobStore {
+					return open(t, endpoint, bucket, func(c *gcp.Config) {
+						if !k.alone {
+							c.PartSize = 256 << 10
+						}
+					})
+				}})
 		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/httpstore"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/local"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
@@ -36,9 +37,9 @@ func noTemp(t testing.TB) httpstore.HandlerConfig {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore {
-		return client(t, serve(t, providertest.NewMemory(), noTemp(t)))
-	}, providertest.CheckOptions{})
+	at := serve(t, providertest.NewMemory(), noTemp(t))
+	storetest.Conforms(t, storetest.Subject{Name: "httpstore", Open: func(t testing.TB) provider.BlobStore { return client(t, at) },
+		Differs: map[string]string{"blob/versions*": "the protocol has no versions"}})
 }
 
 // The same over TLS and HTTP/2.

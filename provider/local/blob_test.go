@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/local"
-	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 func openStore(t *testing.T, c local.Config) *local.BlobStore {
@@ -24,9 +24,6 @@ func openStore(t *testing.T, c local.Config) *local.BlobStore {
 
 func TestBlobStore(t *testing.T) {
 	dir := t.TempDir()
-	providertest.TestBlobStore(t,
-		func(t *testing.T) provider.BlobStore { return openStore(t, local.Config{Dir: dir, Create: true}) },
-		providertest.CheckOptions{
-			Second: func() (provider.BlobStore, error) { return openStore(t, local.Config{Dir: dir}), nil },
-		})
+	storetest.Conforms(t, storetest.Subject{Name: "local", Open: func(t testing.TB) provider.BlobStore { return openAt(t, dir) },
+		Differs: map[string]string{"blob/versions*": "a directory keeps no versions"}})
 }

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 func TestMemory(t *testing.T) {
-	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore { return providertest.NewMemory() }, providertest.CheckOptions{})
+	m := providertest.NewMemory()
+	storetest.Conforms(t, storetest.Subject{Name: "memory", Open: func(testing.TB) provider.BlobStore { return m },
+		Differs: map[string]string{"blob/versions*": "keeps no versions; Bucket does"}})
 }
 
 func TestMemoryInBubble(t *testing.T) {

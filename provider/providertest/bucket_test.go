@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 func TestBucket(t *testing.T) {
-	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore {
-		return providertest.NewBucket(providertest.BucketOptions{})
-	}, providertest.CheckOptions{})
+	b := providertest.NewBucket(providertest.BucketOptions{})
+	storetest.Conforms(t, storetest.Subject{Name: "bucket", Open: func(testing.TB) provider.BlobStore { return b }})
 }
 
 // A fault wrapper in front of a bucket, and a part of one, keep versions.

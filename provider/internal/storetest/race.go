@@ -38,7 +38,7 @@ func Race(t *testing.T, p Place) {
 	t.Helper()
 	rounds := 8
 	if os.Getenv("HOLDFAST_LONG") != "" {
-		rounds = 40
+		rounds = 15
 	}
 	store := p.open(t)
 	t.Run("32 goroutines", func(t *testing.T) {

@@ -1,0 +1,58 @@
+package storetest
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/provider"
+)
+
+// listingMemory is how many bytes of the heap a listing may take in all, with
+// what is garbage already and not yet collected.
+const listingMemory = 16 << 20
+
+// Many is how many objects a test that lists many has: a million with
+// HOLDFAST_LONG=1, or as many as a server holds that takes no more in bounded
+// time, and otherwise some thousand, by which the test itself is tested.
+func Many(most int) int {
+	if os.Getenv("HOLDFAST_LONG") == "" {
+		return 7_000
+	}
+	return min(most, 1_000_000)
+}
+
+// ManyKey is the key of object i of [Lists].
+func ManyKey(i int) string { return fmt.Sprintf("many/%03d/%03d", i/1000, i%1000) }
+
+// Lists lists n objects whose keys are ManyKey(0) to ManyKey(n-1), and sees
+// that each comes once, in order, and that memory stays flat.
+func Lists(t *testing.T, store provider.BlobStore, n int) {
+	t.Helper()
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	heap := func() int64 { metrics.Read(sample); return int64(sample[0].Value.Uint64()) }
+	runtime.GC()
+	before, begun := heap(), time.Now()
+	peak, count := before, 0
+	for info, err := range store.List(t.Context(), "many/", provider.ListOptions{}) {
+		if err != nil {
+			t.Fatalf("after %d: %v", count, err)
+		}
+		if info.Key != ManyKey(count) || info.Version == "" {
+			t.Fatalf("object %d is %q, version %q; want %q", count, info.Key, info.Version, ManyKey(count))
+		}
+		if count++; count%100 == 0 {
+			peak = max(peak, heap())
+		}
+	}
+	if count != n {
+		t.Errorf("%d objects, want %d", count, n)
+	}
+	t.Logf("%d objects listed in %v, with %.1f MiB of heap more than before at most", count, time.Since(begun).Round(time.Millisecond), float64(peak-before)/(1<<20))
+	if peak-before > listingMemory {
+		t.Errorf("the heap grew by %d bytes, more than %d", peak-before, listingMemory)
+	}
+}
