@@ -15,7 +15,7 @@ func TestMillionKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := start(t)
 			bucket := server.NewBucket(t, testenv.BucketOptions{})
-			n := storetest.Many(1_000_000)
+			n := storetest.Many()
 			server.Plant(t, bucket, n, storetest.ManyKey)
 			storetest.Lists(t, open(t, server, bucket, server.Credential, nil), n)
 		})

@@ -71,7 +71,7 @@ func leaseRace(t *testing.T, open func() provider.BlobStore) {
 // A lease is kept by who renews it, taken over from who is silent, who then can
 // change nothing, and free at once when it is released.
 func leaseLife(t *testing.T, open func() provider.BlobStore) {
-	const ttl = 2 * time.Second
+	const ttl = 4 * time.Second
 	ctx := t.Context()
 	a, b := lease(t, open(), "life", "a", ttl), lease(t, open(), "life", "b", ttl)
 	first, err := a.TryAcquire(ctx)
@@ -114,7 +114,7 @@ func leaseLife(t *testing.T, open func() provider.BlobStore) {
 	}
 }
 
-// plan returns the plan of a failover, whose steps may take a second each,
+// plan returns the plan of a failover, whose steps may take three seconds each,
 // and actions that carry it out.
 func plan(t *testing.T, service string) (failover.Plan, map[string]failover.Action) {
 	t.Helper()
@@ -125,7 +125,7 @@ func plan(t *testing.T, service string) (failover.Plan, map[string]failover.Acti
 	}
 	actions := map[string]failover.Action{}
 	for i, step := range p.Steps {
-		p.Steps[i].Timeout = time.Second
+		p.Steps[i].Timeout = 3 * time.Second
 		actions[step.Action] = failover.ActionFuncs{DoFunc: func(context.Context, failover.Call) (failover.Evidence, error) { return nil, nil }}
 	}
 	confirmed := failover.Evidence{failover.EvidenceConfirmed: "true"}
@@ -206,7 +206,7 @@ func deposed(t *testing.T, open func() provider.BlobStore) {
 			return nil, t.Context().Err()
 		}
 	}}
-	p.Steps[0].Timeout, p.Steps[0].Attempts = 3*time.Second, 1
+	p.Steps[0].Attempts = 1
 	var g sync.WaitGroup
 	g.Go(func() {
 		_, err := failover.Run(t.Context(), failover.Config{Store: alone{open(), providertest.NewMemory()}, Actions: slow, Holder: "first"}, p)

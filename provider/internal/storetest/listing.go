@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/holdfast-go/holdfast/provider"
 )
 
@@ -16,13 +18,13 @@ import (
 const listingMemory = 16 << 20
 
 // Many is how many objects a test that lists many has: a million with
-// HOLDFAST_LONG=1, or as many as a server holds that takes no more in bounded
-// time, and otherwise some thousand, by which the test itself is tested.
-func Many(most int) int {
+// HOLDFAST_LONG=1, and otherwise some thousand, by which the test itself is
+// tested.
+func Many() int {
 	if os.Getenv("HOLDFAST_LONG") == "" {
 		return 7_000
 	}
-	return min(most, 1_000_000)
+	return 1_000_000
 }
 
 // ManyKey is the key of object i of [Lists].
@@ -54,5 +56,21 @@ func Lists(t *testing.T, store provider.BlobStore, n int) {
 	t.Logf("%d objects listed in %v, with %.1f MiB of heap more than before at most", count, time.Since(begun).Round(time.Millisecond), float64(peak-before)/(1<<20))
 	if peak-before > listingMemory {
 		t.Errorf("the heap grew by %d bytes, more than %d", peak-before, listingMemory)
+	}
+}
+
+// Fill puts n objects for [Lists], for which there is no quicker way.
+func Fill(t *testing.T, store provider.BlobStore, n int) {
+	t.Helper()
+	var g errgroup.Group
+	g.SetLimit(16)
+	for i := range n {
+		g.Go(func() error {
+			_, err := store.Put(t.Context(), ManyKey(i), provider.Bytes(nil), provider.PutOptions{})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
