@@ -52,6 +52,7 @@ with the command that shows it on an account of yours.
 - **pass**: it holds, in each kind of bucket that is able to do this.
 - **unsupported**: declined as the contract allows, with errors.ErrUnsupported and without doing anything.
 - **deviation**: the server breaks it, in one kind of bucket at least.
+- **skipped**: the server has nothing to ask it of.
 
 A note says why, and in which kinds of bucket if not in all.
 
@@ -136,7 +137,7 @@ func (c column) cell(id string, found []map[string]storetest.Finding) (word, not
 		}
 		where[why] = append(where[why], c.subjects[i].kind)
 	}
-	for _, word = range []string{storetest.Deviation, "pass", "unsupported"} {
+	for _, word = range []string{storetest.Deviation, "pass", "unsupported", "skipped"} {
 		if worst[word] {
 			break
 		}

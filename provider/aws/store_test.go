@@ -52,6 +52,7 @@ const (
 	beside   = "takes a key beside its path prefix (a beside a/b) and then lists only the shorter one"
 	noLocks  = "a bucket without object lock takes no retention"
 	noDelete = "it ignores the If-Match of a delete, so every Version is declined"
+	noCold   = "it has no class from which objects must be brought back; asked of moto, TestWarm"
 	noRace   = "a delete does not exclude a put with the same If-Match; do not use Delete with a Version"
 	undead   = "a key that was deleted counts as one that has an object: IfAbsent fails there, and IfMatch of what was deleted succeeds"
 	untold   = "it does not tell the retention with what it delivers: Get has no Info.Retain, Stat has"
@@ -67,8 +68,8 @@ func differences(all ...map[string]string) map[string]string {
 }
 
 var (
-	ofMinIO     = map[string]string{"blob/keys-beside": beside, "blob/list-beside": beside, "blob/delete-version*": noDelete}
-	ofVersityGW = map[string]string{"blob/delete-version-race": noRace}
+	ofMinIO     = map[string]string{"blob/keys-beside": beside, "blob/list-beside": beside, "blob/delete-version*": noDelete, "blob/warm*": noCold}
+	ofVersityGW = map[string]string{"blob/delete-version-race": noRace, "blob/warm*": noCold}
 	ofVersions  = map[string]string{"blob/put-if-absent": undead, "blob/put-if-match": undead, "blob/versions-deleted": undated}
 	withoutLock = map[string]string{"blob/retain*": noLocks, "blob/lock*": noLocks}
 	silent      = map[string]string{"blob/retain": untold, "blob/lock": untold, "blob/lock-extend": untold, "blob/lock-shorten": untold}

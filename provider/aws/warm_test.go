@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	store "github.com/holdfast-go/holdfast/provider/aws"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
@@ -71,7 +72,7 @@ func TestRepositoryInColdClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := r.Backup(t.Context(), "w", things{"a": "alpha", "b": "beta"}, backup.BackupOptions{})
+	p, err := r.Backup(t.Context(), "w", storetest.Things{"a": "alpha", "b": "beta"}, backup.BackupOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestRepositoryInColdClass(t *testing.T) {
 	if r, err = backup.Open(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Restore(t.Context(), p.ID, things{}, backup.Destination{}, backup.RestoreOptions{}); !errors.Is(err, provider.ErrCold) || errors.Is(err, backup.ErrDamaged) {
+	if err := r.Restore(t.Context(), p.ID, storetest.Things{}, backup.Destination{}, backup.RestoreOptions{}); !errors.Is(err, provider.ErrCold) || errors.Is(err, backup.ErrDamaged) {
 		t.Errorf("restore gives %v, want ErrCold", err)
 	}
 	if rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true}); !errors.Is(err, provider.ErrCold) || len(rep.Damaged) > 0 {
@@ -103,7 +104,7 @@ func TestRepositoryInColdClass(t *testing.T) {
 	if !last.Looked || last.Ready != last.Objects || last.Objects < 4 {
 		t.Errorf("progress ends at %+v", last)
 	}
-	got := things{}
+	got := storetest.Things{}
 	if err := r.Restore(t.Context(), p.ID, got, backup.Destination{}, backup.RestoreOptions{}); err != nil || got["a"] != "alpha" || got["b"] != "beta" {
 		t.Errorf("after WarmAll: %v, %v", got, err)
 	}

@@ -36,7 +36,7 @@ func open(t testing.TB, s *testenv.Azure, container string, change func(*azure.C
 func TestBlobStore(t *testing.T) {
 	server := testenv.Azurite(t)
 	container := server.NewContainer(t)
-	storetest.Conforms(t, storetest.Subject{Name: "azurite", RetainFor: 3 * time.Second, Quick: true,
+	storetest.Conforms(t, storetest.Subject{Name: "azurite", RetainFor: 3 * time.Second, Quick: true, Cool: archives(t, server, container),
 		Differs: map[string]string{"blob/retain*": "it has no immutability policies", "blob/lock*": "it has no immutability policies"},
 		Open: func(t testing.TB) provider.BlobStore {
 			return open(t, server, container, func(c *azure.Config) { c.PartSize = 256 << 10 })

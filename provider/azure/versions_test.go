@@ -27,10 +27,11 @@ func TestBlobStoreOfModel(t *testing.T) {
 	for name, versions := range map[string]bool{"model-plain": false, "model-versioned": true} {
 		t.Run(name, func(t *testing.T) {
 			c := newModel(t, freshModel(versions))
+			const cold = "asked of Azurite"
 			const unprotected = "a container without support for immutability policies of versions takes none"
-			differs := map[string]string{"blob/retain*": unprotected, "blob/lock*": unprotected}
+			differs := map[string]string{"blob/retain*": unprotected, "blob/lock*": unprotected, "blob/warm*": cold}
 			if versions {
-				differs = map[string]string{"blob/versions-deleted": "the service keeps no record of a deletion but the last"}
+				differs = map[string]string{"blob/versions-deleted": "the service keeps no record of a deletion but the last", "blob/warm*": cold}
 			}
 			storetest.Conforms(t, storetest.Subject{Name: name, RetainFor: 2 * time.Second, Quick: true, Differs: differs,
 				Open: func(t testing.TB) provider.BlobStore {

@@ -14,13 +14,12 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/azure"
-	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
-// Azurite has the Archive tier, from which blobs come back at once.
-func TestWarm(t *testing.T) {
-	server := testenv.Azurite(t)
-	container := server.NewContainer(t)
+// archives moves a blob to the Archive tier of Azurite, from which it comes
+// back at once.
+func archives(t *testing.T, server *testenv.Azure, container string) func(context.Context, string) error {
+	t.Helper()
 	who, err := azblob.NewSharedKeyCredential(server.Account, server.Key)
 	if err != nil {
 		t.Fatal(err)
@@ -29,12 +28,10 @@ func TestWarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cool := func(ctx context.Context, key string) error {
+	return func(ctx context.Context, key string) error {
 		_, err := client.ServiceClient().NewContainerClient(container).NewBlobClient(key).SetTier(ctx, blob.AccessTierArchive, nil)
 		return err
 	}
-	providertest.TestBlobStore(t, func(*testing.T) provider.BlobStore { return open(t, server, container, nil) }, providertest.CheckOptions{
-		Cool: cool, Only: []string{"blob/warm", "blob/warm-again", "blob/warm-readable", "blob/warm-missing", "blob/warm-ended"}})
 }
 
 // What the service documents about blobs that are coming back, which Azurite

@@ -32,8 +32,9 @@ func open(t testing.TB, endpoint, bucket string, change func(*gcp.Config)) *gcp.
 // fake-gcs-server shows alone.
 func TestBlobStore(t *testing.T) {
 	const noLocks = "a bucket without object retention takes none"
-	plain := map[string]string{"blob/retain*": noLocks, "blob/lock*": noLocks}
-	alone := map[string]string{"blob/retain*": "it locks nothing", "blob/lock*": "it locks nothing",
+	const noCold = "objects of each class of Cloud Storage can be read at once"
+	plain := map[string]string{"blob/retain*": noLocks, "blob/lock*": noLocks, "blob/warm*": noCold}
+	alone := map[string]string{"blob/retain*": "it locks nothing", "blob/lock*": "it locks nothing", "blob/warm*": noCold,
 		"blob/delete-version-race": "it ignores the precondition of a delete, so a put that comes between is lost"}
 	for _, k := range []struct {
 		name                          string
@@ -44,8 +45,8 @@ func TestBlobStore(t *testing.T) {
 		{"fake-gcs-server", true, true, false, true, alone, []string{"blob/delete-version-race"}},
 		{"rules-plain", false, false, false, false, plain, nil},
 		{"rules-versioned", false, true, false, true, plain, nil},
-		{"rules-locked", false, false, true, true, nil, nil},
-		{"rules-locked-versioned", false, true, true, true, nil, nil},
+		{"rules-locked", false, false, true, true, map[string]string{"blob/warm*": noCold}, nil},
+		{"rules-locked-versioned", false, true, true, true, map[string]string{"blob/warm*": noCold}, nil},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			server := testenv.FakeGCS(t)

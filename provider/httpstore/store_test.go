@@ -39,7 +39,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	at := serve(t, providertest.NewMemory(), noTemp(t))
 	storetest.Conforms(t, storetest.Subject{Name: "httpstore", Open: func(t testing.TB) provider.BlobStore { return client(t, at) },
-		Differs: map[string]string{"blob/versions*": "the protocol has no versions"}})
+		Differs: map[string]string{"blob/versions*": "the protocol has no versions", "blob/warm*": "the protocol has no cold tiers"}})
 }
 
 // The same over TLS and HTTP/2.

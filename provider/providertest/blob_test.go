@@ -17,6 +17,7 @@ import (
 func TestMemory(t *testing.T) {
 	m := providertest.NewMemory()
 	storetest.Conforms(t, storetest.Subject{Name: "memory", Open: func(testing.TB) provider.BlobStore { return m },
+		Cool:    func(_ context.Context, key string) error { return m.Cool(key, 0) },
 		Differs: map[string]string{"blob/versions*": "keeps no versions; Bucket does"}})
 }
 
