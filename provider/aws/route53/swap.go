@@ -2,7 +2,6 @@ package route53
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 const (
@@ -20,31 +20,17 @@ const (
 	maxCharacters = 32_000 // of all their values
 )
 
-// A change is one of a Swap, checked; from and to are in canonical form.
-type change struct {
-	name, typ string
-	from, to  *provider.RecordSet
-}
-
 // Swap implements [provider.DNSProvider].
 func (z *Zones) Swap(ctx context.Context, changes ...provider.Change) (provider.ChangeRef, error) {
 	ref, err := z.swap(ctx, changes)
 	if err != nil {
-		var names []string
-		for _, c := range changes {
-			for _, rs := range []*provider.RecordSet{c.Old, c.New} {
-				if rs != nil && !slices.Contains(names, rs.Name+" "+rs.Type) {
-					names = append(names, rs.Name+" "+rs.Type)
-				}
-			}
-		}
-		return "", z.wrap(ctx, "dns swap", strings.Join(names, ", "), err)
+		return "", z.wrap(ctx, "dns swap", dnsrecord.Keys(changes), err)
 	}
 	return ref, nil
 }
 
 func (z *Zones) swap(ctx context.Context, wanted []provider.Change) (provider.ChangeRef, error) {
-	changes, err := check(wanted)
+	changes, err := dnsrecord.Check(wanted, rules.Canonical)
 	if err != nil {
 		return "", err
 	}
@@ -69,54 +55,17 @@ func (z *Zones) swap(ctx context.Context, wanted []provider.Change) (provider.Ch
 	return "", err
 }
 
-// check accepts changes that are well formed.
-func check(wanted []provider.Change) ([]change, error) {
-	if len(wanted) == 0 {
-		return nil, errors.New("no changes")
-	}
-	var changes []change
-	var errs []error
-	for i, w := range wanted {
-		var c change
-		if w.Old == nil && w.New == nil {
-			errs = append(errs, fmt.Errorf("change %d: neither Old nor New", i))
-			continue
-		}
-		for _, side := range []struct {
-			rs *provider.RecordSet
-			to **provider.RecordSet
-		}{{w.Old, &c.from}, {w.New, &c.to}} {
-			if side.rs == nil {
-				continue
-			}
-			rs, err := canonical(*side.rs)
-			if err != nil {
-				errs = append(errs, err)
-			}
-			if c.name != "" && (c.name != rs.Name || c.typ != rs.Type) && err == nil {
-				errs = append(errs, fmt.Errorf("change %d: from %s %s to %s %s", i, c.name, c.typ, rs.Name, rs.Type))
-			}
-			c.name, c.typ, *side.to = rs.Name, rs.Type, &rs
-		}
-		if slices.ContainsFunc(changes, func(o change) bool { return o.name == c.name && o.typ == c.typ }) {
-			errs = append(errs, fmt.Errorf("two changes of %s %s", c.name, c.typ))
-		}
-		changes = append(changes, c)
-	}
-	return changes, errors.Join(errs...)
-}
-
 // oneZone returns the zone that all changes are in.
-func (z *Zones) oneZone(ctx context.Context, changes []change) (in zone, err error) {
+func (z *Zones) oneZone(ctx context.Context, changes []dnsrecord.Change) (in zone, err error) {
 	for i, c := range changes {
-		of, err := z.zoneOf(ctx, c.name)
+		of, err := z.zoneOf(ctx, c.Name)
 		switch {
 		case err != nil:
 			return zone{}, err
 		case i == 0:
 			in = of
 		case of != in:
-			return zone{}, unsupported("changes in the zones %s and %s, which are not swapped as a whole", in.name, of.name)
+			return zone{}, dnsrecord.Unsupported("changes in the zones %s and %s, which are not swapped as a whole", in.name, of.name)
 		}
 	}
 	return in, nil
@@ -125,35 +74,35 @@ func (z *Zones) oneZone(ctx context.Context, changes []change) (in zone, err err
 // prepare compares the zone with each Old and returns the batch. What is
 // deleted is what the zone holds, to the letter: values in its order, texts in
 // its strings.
-func (z *Zones) prepare(ctx context.Context, in zone, changes []change) ([]types.Change, error) {
+func (z *Zones) prepare(ctx context.Context, in zone, changes []dnsrecord.Change) ([]types.Change, error) {
 	names, err := z.readAll(ctx, in, changes)
 	if err != nil {
 		return nil, err
 	}
 	var deletes, creates []types.Change
 	for _, c := range changes {
-		s := names[c.name]
-		ok, err := s.same(c.typ, c.from)
+		s := names[c.Name]
+		ok, err := s.same(c.Type, c.From)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s %s is not what Old says: %w", c.name, c.typ, provider.ErrConflict)
+			return nil, fmt.Errorf("%s %s is not what Old says: %w", c.Name, c.Type, provider.ErrConflict)
 		}
-		held, _ := s.simple(c.typ)
+		held, _ := s.simple(c.Type)
 		if held != nil {
 			deletes = append(deletes, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: held})
 		}
 		switch {
-		case c.to == nil:
-		case held != nil && equal(*c.from, *c.to):
+		case c.To == nil:
+		case held != nil && dnsrecord.Equal(*c.From, *c.To):
 			creates = append(creates, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: held})
 		default:
-			creates = append(creates, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: vendor(*c.to)})
+			creates = append(creates, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: vendor(*c.To)})
 		}
 	}
 	for name, s := range names {
-		if err := s.alone(name, changes); err != nil {
+		if err := dnsrecord.Alone(name, s.types(), changes); err != nil {
 			return nil, err
 		}
 	}
@@ -164,43 +113,19 @@ func (z *Zones) prepare(ctx context.Context, in zone, changes []change) ([]types
 }
 
 // readAll reads each name once.
-func (z *Zones) readAll(ctx context.Context, in zone, changes []change) (map[string]sets, error) {
+func (z *Zones) readAll(ctx context.Context, in zone, changes []dnsrecord.Change) (map[string]sets, error) {
 	names := map[string]sets{}
 	for _, c := range changes {
-		if _, ok := names[c.name]; ok {
+		if _, ok := names[c.Name]; ok {
 			continue
 		}
-		s, err := z.read(ctx, in, c.name)
+		s, err := z.read(ctx, in, c.Name)
 		if err != nil {
 			return nil, err
 		}
-		names[c.name] = s
+		names[c.Name] = s
 	}
 	return names, nil
-}
-
-// alone refuses a CNAME beside other record sets, as Route 53 does, too.
-func (s sets) alone(name string, changes []change) error {
-	after := map[string]bool{}
-	for _, rs := range s.all {
-		after[string(rs.Type)] = true
-	}
-	for _, c := range changes {
-		if c.name == name {
-			after[c.typ] = c.to != nil
-		}
-	}
-	var types []string
-	for typ, there := range after {
-		if there {
-			types = append(types, typ)
-		}
-	}
-	if after["CNAME"] && len(types) > 1 {
-		slices.Sort(types)
-		return fmt.Errorf("%s would have %s, and a CNAME has no other beside it", name, strings.Join(types, ", "))
-	}
-	return nil
 }
 
 func fits(batch []types.Change) error {
@@ -212,7 +137,7 @@ func fits(batch []types.Change) error {
 		}
 	}
 	if values > maxValues || characters > maxCharacters {
-		return unsupported("a batch of %d values of %d characters: Route 53 takes %d of %d", values, characters, maxValues, maxCharacters)
+		return dnsrecord.Unsupported("a batch of %d values of %d characters: Route 53 takes %d of %d", values, characters, maxValues, maxCharacters)
 	}
 	return nil
 }
@@ -230,7 +155,7 @@ func (z *Zones) send(ctx context.Context, in zone, batch []types.Change, tries *
 }
 
 // refusal says why Route 53 refused a batch that was sent once.
-func (z *Zones) refusal(ctx context.Context, in zone, changes []change, err error) error {
+func (z *Zones) refusal(ctx context.Context, in zone, changes []dnsrecord.Change, err error) error {
 	if conditionOf(err) {
 		return fmt.Errorf("%w: %w", provider.ErrConflict, err)
 	}
@@ -253,7 +178,7 @@ func conditionOf(err error) bool {
 }
 
 // outcome finds out what became of a batch to which a reply was lost.
-func (z *Zones) outcome(ctx context.Context, in zone, changes []change, err error) (provider.ChangeRef, error) {
+func (z *Zones) outcome(ctx context.Context, in zone, changes []dnsrecord.Change, err error) (provider.ChangeRef, error) {
 	if ctx.Err() != nil {
 		return "", err
 	}
@@ -266,10 +191,10 @@ func (z *Zones) outcome(ctx context.Context, in zone, changes []change, err erro
 	}
 	// A change that alters nothing has an ID to follow, and is only made if
 	// the zone still holds what was swapped in.
-	var again []change
+	var again []dnsrecord.Change
 	for _, c := range changes {
-		if c.to != nil {
-			again = append(again, change{c.name, c.typ, c.to, c.to})
+		if c.To != nil {
+			again = append(again, dnsrecord.Change{Name: c.Name, Type: c.Type, From: c.To, To: c.To})
 		}
 	}
 	if len(again) == 0 {
@@ -293,15 +218,15 @@ type unknown struct{ error }
 func (u *unknown) Unwrap() error { return u.error }
 
 // holds says whether the zone holds every Old, and whether it holds every New.
-func (z *Zones) holds(ctx context.Context, in zone, changes []change) (old, done bool, err error) {
+func (z *Zones) holds(ctx context.Context, in zone, changes []dnsrecord.Change) (old, done bool, err error) {
 	names, err := z.readAll(ctx, in, changes)
 	if err != nil {
 		return false, false, err
 	}
 	old, done = true, true
 	for _, c := range changes {
-		isOld, oldErr := names[c.name].same(c.typ, c.from)
-		isNew, newErr := names[c.name].same(c.typ, c.to)
+		isOld, oldErr := names[c.Name].same(c.Type, c.From)
+		isNew, newErr := names[c.Name].same(c.Type, c.To)
 		if oldErr != nil || newErr != nil { // an alias, say: neither
 			isOld, isNew = false, false
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // A zone is a hosted zone.
@@ -125,6 +126,13 @@ func (z *Zones) read(ctx context.Context, in zone, name string) (sets, error) {
 	}
 }
 
+func (s sets) types() (all []string) {
+	for _, rs := range s.all {
+		all = append(all, string(rs.Type))
+	}
+	return all
+}
+
 // simple returns the record set of a type, nil if there is none, and an error
 // if there is more to it than a RecordSet can say.
 func (s sets) simple(typ string) (*types.ResourceRecordSet, error) {
@@ -134,7 +142,7 @@ func (s sets) simple(typ string) (*types.ResourceRecordSet, error) {
 			continue
 		}
 		if what := special(rs); what != "" {
-			return nil, unsupported("%s %s %s: it is neither read nor changed here", s.name, typ, what)
+			return nil, dnsrecord.Unsupported("%s %s %s: it is neither read nor changed here", s.name, typ, what)
 		}
 		held = &s.all[i]
 	}
@@ -164,5 +172,5 @@ func (s sets) same(typ string, want *provider.RecordSet) (bool, error) {
 		return err == nil && held == nil && want == nil, err
 	}
 	rs, err := recordSet(s.name, *held)
-	return err == nil && equal(rs, *want), err
+	return err == nil && dnsrecord.Equal(rs, *want), err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/privatedns/armprivatedns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // records are the calls about record sets, which public and private zones have
@@ -48,13 +49,13 @@ func (in zone) read(ctx context.Context, name, typ string) (held, error) {
 	case err != nil:
 		return held{}, err
 	case v.special != "":
-		return held{}, unsupported("%s %s %s: it is neither read nor changed here", name, typ, v.special)
+		return held{}, dnsrecord.Unsupported("%s %s %s: it is neither read nor changed here", name, typ, v.special)
 	case len(v.values) == 0:
 		return held{vendor: v}, nil
 	}
-	rs, err := canonical(provider.RecordSet{Name: name, Type: typ, TTL: time.Duration(v.ttl) * time.Second, Values: v.values})
+	rs, err := rules.Canonical(provider.RecordSet{Name: name, Type: typ, TTL: time.Duration(v.ttl) * time.Second, Values: v.values})
 	if err != nil {
-		return held{}, unsupported("the zone holds what is not swapped: %v", err)
+		return held{}, dnsrecord.Unsupported("the zone holds what is not swapped: %v", err)
 	}
 	return held{v, &rs}, nil
 }

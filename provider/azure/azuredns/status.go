@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // An asker asks a name server, by its name, for the records of a name and type.
@@ -35,7 +36,7 @@ func (z *Zones) Status(ctx context.Context, ref provider.ChangeRef) (provider.Ch
 
 func (z *Zones) status(ctx context.Context, ref provider.ChangeRef) (provider.ChangeStatus, error) {
 	name, typ, _ := strings.Cut(string(ref), "/")
-	if checkName(name) != nil || checkType(typ) != nil {
+	if rules.CheckName(name) != nil || dnsrecord.CheckType(typ) != nil {
 		return "", provider.ErrNotFound
 	}
 	in, err := z.zoneOf(name)
@@ -92,30 +93,13 @@ func serves(rrs []dns.RR, name, typ string, want *provider.RecordSet) bool {
 	if want == nil || len(got.Values) == 0 {
 		return want == nil && len(got.Values) == 0
 	}
-	got, err := canonical(got)
-	return err == nil && equal(got, *want)
+	got, err := rules.Canonical(got)
+	return err == nil && dnsrecord.Equal(got, *want)
 }
 
 // text undoes the escapes that the library leaves in a text.
 func text(rr *dns.TXT) string {
-	var b strings.Builder
-	s := strings.Join(rr.Txt, "")
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		if i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 10, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		i++
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return dnsrecord.Unescape(strings.Join(rr.Txt, ""), dnsrecord.Decimal)
 }
 
 const askPatience = 10 * time.Second

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
@@ -115,7 +116,7 @@ func (z *Zones) Get(ctx context.Context, name, typ string) (provider.RecordSet, 
 }
 
 func (z *Zones) get(ctx context.Context, name, typ string) (provider.RecordSet, error) {
-	if err := errors.Join(checkName(name), checkType(typ)); err != nil {
+	if err := errors.Join(rules.CheckName(name), dnsrecord.CheckType(typ)); err != nil {
 		return provider.RecordSet{}, err
 	}
 	in, err := z.zoneOf(ctx, name)

@@ -2,7 +2,6 @@ package clouddns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,27 +12,14 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
-
-// A change is one of a Swap, checked; from and to are in canonical form.
-type change struct {
-	name, typ string
-	from, to  *provider.RecordSet
-}
 
 // Swap implements [provider.DNSProvider].
 func (z *Zones) Swap(ctx context.Context, changes ...provider.Change) (provider.ChangeRef, error) {
 	ref, err := z.swap(ctx, changes)
 	if err != nil {
-		var names []string
-		for _, c := range changes {
-			for _, rs := range []*provider.RecordSet{c.Old, c.New} {
-				if rs != nil && !slices.Contains(names, rs.Name+" "+rs.Type) {
-					names = append(names, rs.Name+" "+rs.Type)
-				}
-			}
-		}
-		return "", z.wrap(ctx, "dns swap", strings.Join(names, ", "), err)
+		return "", z.wrap(ctx, "dns swap", dnsrecord.Keys(changes), err)
 	}
 	return ref, nil
 }
@@ -41,7 +27,7 @@ func (z *Zones) Swap(ctx context.Context, changes ...provider.Change) (provider.
 const refusals = 3 // after which a Change is given up whose every Old holds
 
 func (z *Zones) swap(ctx context.Context, wanted []provider.Change) (provider.ChangeRef, error) {
-	changes, err := check(wanted)
+	changes, err := dnsrecord.Check(wanted, rules.Canonical)
 	if err != nil {
 		return "", err
 	}
@@ -84,54 +70,17 @@ func refused(err error) bool {
 	return status == http.StatusPreconditionFailed || status == http.StatusConflict || status == http.StatusNotFound
 }
 
-// check accepts changes that are well formed.
-func check(wanted []provider.Change) ([]change, error) {
-	if len(wanted) == 0 {
-		return nil, errors.New("no changes")
-	}
-	var changes []change
-	var errs []error
-	for i, w := range wanted {
-		var c change
-		if w.Old == nil && w.New == nil {
-			errs = append(errs, fmt.Errorf("change %d: neither Old nor New", i))
-			continue
-		}
-		for _, side := range []struct {
-			rs *provider.RecordSet
-			to **provider.RecordSet
-		}{{w.Old, &c.from}, {w.New, &c.to}} {
-			if side.rs == nil {
-				continue
-			}
-			rs, err := canonical(*side.rs)
-			if err != nil {
-				errs = append(errs, err)
-			}
-			if c.name != "" && (c.name != rs.Name || c.typ != rs.Type) && err == nil {
-				errs = append(errs, fmt.Errorf("change %d: from %s %s to %s %s", i, c.name, c.typ, rs.Name, rs.Type))
-			}
-			c.name, c.typ, *side.to = rs.Name, rs.Type, &rs
-		}
-		if slices.ContainsFunc(changes, func(o change) bool { return o.name == c.name && o.typ == c.typ }) {
-			errs = append(errs, fmt.Errorf("two changes of %s %s", c.name, c.typ))
-		}
-		changes = append(changes, c)
-	}
-	return changes, errors.Join(errs...)
-}
-
 // oneZone returns the zone that all changes are in.
-func (z *Zones) oneZone(ctx context.Context, changes []change) (in zone, err error) {
+func (z *Zones) oneZone(ctx context.Context, changes []dnsrecord.Change) (in zone, err error) {
 	for i, c := range changes {
-		of, err := z.zoneOf(ctx, c.name)
+		of, err := z.zoneOf(ctx, c.Name)
 		switch {
 		case err != nil:
 			return zone{}, err
 		case i == 0:
 			in = of
 		case of != in:
-			return zone{}, unsupported("changes in the zones %s and %s, which are not swapped as a whole", in.id, of.id)
+			return zone{}, dnsrecord.Unsupported("changes in the zones %s and %s, which are not swapped as a whole", in.id, of.id)
 		}
 	}
 	return in, nil
@@ -140,35 +89,35 @@ func (z *Zones) oneZone(ctx context.Context, changes []change) (in zone, err err
 // prepare compares the zone with each Old and returns the Change. What is
 // deleted is what the zone holds, to the letter: values in its order, texts in
 // its strings.
-func (z *Zones) prepare(ctx context.Context, in zone, changes []change) (*dns.Change, error) {
+func (z *Zones) prepare(ctx context.Context, in zone, changes []dnsrecord.Change) (*dns.Change, error) {
 	names, err := z.readAll(ctx, in, changes)
 	if err != nil {
 		return nil, err
 	}
 	batch := &dns.Change{}
 	for _, c := range changes {
-		s := names[c.name]
-		ok, err := s.same(c.typ, c.from)
+		s := names[c.Name]
+		ok, err := s.same(c.Type, c.From)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s %s is not what Old says: %w", c.name, c.typ, provider.ErrConflict)
+			return nil, fmt.Errorf("%s %s is not what Old says: %w", c.Name, c.Type, provider.ErrConflict)
 		}
-		held, _ := s.simple(c.typ)
+		held, _ := s.simple(c.Type)
 		if held != nil {
 			batch.Deletions = append(batch.Deletions, exact(held))
 		}
 		switch {
-		case c.to == nil:
-		case held != nil && equal(*c.from, *c.to):
+		case c.To == nil:
+		case held != nil && dnsrecord.Equal(*c.From, *c.To):
 			batch.Additions = append(batch.Additions, exact(held))
 		default:
-			batch.Additions = append(batch.Additions, vendor(*c.to))
+			batch.Additions = append(batch.Additions, vendor(*c.To))
 		}
 	}
 	for name, s := range names {
-		if err := s.alone(name, changes); err != nil {
+		if err := dnsrecord.Alone(name, s.types(), changes); err != nil {
 			return nil, err
 		}
 	}
@@ -176,47 +125,23 @@ func (z *Zones) prepare(ctx context.Context, in zone, changes []change) (*dns.Ch
 }
 
 // readAll reads each name once.
-func (z *Zones) readAll(ctx context.Context, in zone, changes []change) (map[string]sets, error) {
+func (z *Zones) readAll(ctx context.Context, in zone, changes []dnsrecord.Change) (map[string]sets, error) {
 	names := map[string]sets{}
 	for _, c := range changes {
-		if _, ok := names[c.name]; ok {
+		if _, ok := names[c.Name]; ok {
 			continue
 		}
-		s, err := z.read(ctx, in, c.name)
+		s, err := z.read(ctx, in, c.Name)
 		if err != nil {
 			return nil, err
 		}
-		names[c.name] = s
+		names[c.Name] = s
 	}
 	return names, nil
 }
 
-// alone refuses a CNAME beside other record sets, as Cloud DNS does, too.
-func (s sets) alone(name string, changes []change) error {
-	after := map[string]bool{}
-	for _, rs := range s.all {
-		after[rs.Type] = true
-	}
-	for _, c := range changes {
-		if c.name == name {
-			after[c.typ] = c.to != nil
-		}
-	}
-	var types []string
-	for typ, there := range after {
-		if there {
-			types = append(types, typ)
-		}
-	}
-	if after["CNAME"] && len(types) > 1 {
-		slices.Sort(types)
-		return fmt.Errorf("%s would have %s, and a CNAME has no other beside it", name, strings.Join(types, ", "))
-	}
-	return nil
-}
-
 // outcome finds out what became of a Change to which a reply was lost.
-func (z *Zones) outcome(ctx context.Context, in zone, changes []change, batch *dns.Change, err error) (provider.ChangeRef, error) {
+func (z *Zones) outcome(ctx context.Context, in zone, changes []dnsrecord.Change, batch *dns.Change, err error) (provider.ChangeRef, error) {
 	if ctx.Err() != nil {
 		return "", &unknown{err}
 	}
@@ -225,7 +150,7 @@ func (z *Zones) outcome(ctx context.Context, in zone, changes []change, batch *d
 		return "", &unknown{fmt.Errorf("a reply was lost, and the zone cannot be read (%v): %w", readErr, err)}
 	}
 	for _, c := range changes {
-		if is, sameErr := names[c.name].same(c.typ, c.to); sameErr != nil || !is {
+		if is, sameErr := names[c.Name].same(c.Type, c.To); sameErr != nil || !is {
 			return "", &unknown{fmt.Errorf("a reply was lost, and whether the change was made is not known: %w", err)}
 		}
 	}

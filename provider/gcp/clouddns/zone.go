@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // A zone is a managed zone.
@@ -155,15 +156,22 @@ func (z *Zones) read(ctx context.Context, in zone, name string) (sets, error) {
 	}
 }
 
+func (s sets) types() (all []string) {
+	for _, rs := range s.all {
+		all = append(all, rs.Type)
+	}
+	return all
+}
+
 // simple returns the record set of a type, nil if there is none, and an error
 // if there is more to it than a RecordSet can say.
 func (s sets) simple(typ string) (held *dns.ResourceRecordSet, err error) {
 	for _, rs := range s.all {
 		switch {
 		case rs.Type == "ALIAS" && (typ == "A" || typ == "AAAA"):
-			return nil, unsupported("%s %s is an alias of %s: it is neither read nor changed here", s.name, typ, strings.Join(rs.Rrdatas, " "))
+			return nil, dnsrecord.Unsupported("%s %s is an alias of %s: it is neither read nor changed here", s.name, typ, strings.Join(rs.Rrdatas, " "))
 		case rs.Type == typ && rs.RoutingPolicy != nil:
-			return nil, unsupported("%s %s has a routing policy: it is neither read nor changed here", s.name, typ)
+			return nil, dnsrecord.Unsupported("%s %s has a routing policy: it is neither read nor changed here", s.name, typ)
 		case rs.Type == typ:
 			held = rs
 		}
@@ -178,5 +186,5 @@ func (s sets) same(typ string, want *provider.RecordSet) (bool, error) {
 		return err == nil && held == nil && want == nil, err
 	}
 	rs, err := recordSet(held)
-	return err == nil && equal(rs, *want), err
+	return err == nil && dnsrecord.Equal(rs, *want), err
 }
