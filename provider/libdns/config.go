@@ -47,7 +47,7 @@ var _ provider.DNSProvider = (*Zone)(nil)
 // New returns a provider for the zone of c. It does no I/O.
 func New(c Config) (*Zone, error) {
 	var errs []error
-	if err := checkName(c.Zone); err != nil {
+	if err := rules.CheckName(c.Zone); err != nil {
 		errs = append(errs, fmt.Errorf("libdns: Config.Zone: %w", err))
 	}
 	if c.Provider == nil {

@@ -13,26 +13,15 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
-// checkName accepts absolute domain names in lower case, of characters that
-// are written in one way only.
-func checkName(name string) error {
-	odd := strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-_./*")
-	switch _, ok := dns.IsDomainName(name); {
-	case !ok || odd != "":
-		return fmt.Errorf("%q is not a domain name", name)
-	case !dns.IsFqdn(name):
-		return fmt.Errorf("%q has no final dot", name)
-	case dns.CanonicalName(name) != name:
-		return fmt.Errorf("%q is not in lower case", name)
-	}
-	return nil
-}
+// rules are what is taken: names of characters that are written in one way only.
+var rules = dnsrecord.Rules{Extra: "/"}
 
 // inZone: a name outside of the zone is not one that is not there.
 func (z *Zone) inZone(name string) error {
-	if err := checkName(name); err != nil {
+	if err := rules.CheckName(name); err != nil {
 		return err
 	}
 	if !dns.IsSubDomain(z.c.Zone, name) {
@@ -41,59 +30,14 @@ func (z *Zone) inZone(name string) error {
 	return nil
 }
 
-func checkType(typ string) error {
-	if !slices.Contains([]string{"A", "AAAA", "CNAME", "TXT"}, typ) {
-		return fmt.Errorf("type %q: %w", typ, errors.ErrUnsupported)
-	}
-	return nil
-}
-
 // canonical checks a record set and returns it with its values in canonical
 // form and order.
-func (z *Zone) canonical(rs provider.RecordSet) (*provider.RecordSet, error) {
-	if err := errors.Join(checkType(rs.Type), z.inZone(rs.Name)); err != nil {
-		return nil, err
+func (z *Zone) canonical(rs provider.RecordSet) (provider.RecordSet, error) {
+	rs, err := rules.Canonical(rs)
+	if err == nil {
+		err = z.inZone(rs.Name)
 	}
-	switch {
-	case rs.TTL < 0 || rs.TTL%time.Second != 0 || rs.TTL >= 1<<31*time.Second:
-		return nil, fmt.Errorf("%s %s: TTL %v is not a number of whole seconds below 2^31", rs.Name, rs.Type, rs.TTL)
-	case len(rs.Values) == 0:
-		return nil, fmt.Errorf("%s %s: no values", rs.Name, rs.Type)
-	case rs.Type == "CNAME" && len(rs.Values) > 1:
-		return nil, fmt.Errorf("%s CNAME: more than one value", rs.Name)
-	}
-	values := slices.Clone(rs.Values)
-	for i, v := range values {
-		if err := checkValue(rs.Type, v); err != nil {
-			return nil, fmt.Errorf("%s %s: %w", rs.Name, rs.Type, err)
-		}
-		values[i] = canonicalValue(rs.Type, v)
-	}
-	slices.Sort(values)
-	if len(slices.Compact(slices.Clone(values))) < len(values) {
-		return nil, fmt.Errorf("%s %s: a value is there twice", rs.Name, rs.Type)
-	}
-	rs.Values = values
-	return &rs, nil
-}
-
-func checkValue(typ, v string) error {
-	switch typ {
-	case "A", "AAAA":
-		a, err := netip.ParseAddr(v)
-		if err != nil || a.Zone() != "" || a.Is4() != (typ == "A") {
-			return fmt.Errorf("%q is not such an address", v)
-		}
-	case "CNAME":
-		return checkName(v)
-	case "TXT":
-		for _, c := range []byte(v) {
-			if c < ' ' || c > '~' {
-				return fmt.Errorf("text has byte 0x%02x: want printable ASCII", c)
-			}
-		}
-	}
-	return nil
+	return rs, err
 }
 
 // canonicalValue takes what packages of libdns deliver: some host names come
@@ -158,13 +102,6 @@ func withCause(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ended, err)
 	}
 	return err
-}
-
-func same(a, b *provider.RecordSet) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Name == b.Name && a.Type == b.Type && a.TTL == b.TTL && slices.Equal(a.Values, b.Values)
 }
 
 // describe is a record set for an error about it.

@@ -12,14 +12,15 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // serverPatience is how long one server may take to answer.
 const serverPatience = 5 * time.Second
 
 // ref names the record set that was changed.
-func (z *Zone) ref(e edit) provider.ChangeRef {
-	return provider.ChangeRef(z.c.Zone + "/" + e.name + "/" + e.typ)
+func (z *Zone) ref(e dnsrecord.Change) provider.ChangeRef {
+	return provider.ChangeRef(z.c.Zone + "/" + e.Name + "/" + e.Type)
 }
 
 // Status implements [provider.DNSProvider]: it compares what the authoritative
@@ -36,7 +37,7 @@ func (z *Zone) Status(ctx context.Context, ref provider.ChangeRef) (provider.Cha
 func (z *Zone) status(ctx context.Context, ref provider.ChangeRef) (provider.ChangeStatus, error) {
 	rest, ok := strings.CutPrefix(string(ref), z.c.Zone+"/")
 	slash := strings.LastIndexByte(rest, '/') // a name may have one
-	if !ok || slash < 0 || z.inZone(rest[:slash]) != nil || checkType(rest[slash+1:]) != nil {
+	if !ok || slash < 0 || z.inZone(rest[:slash]) != nil || dnsrecord.CheckType(rest[slash+1:]) != nil {
 		return "", provider.ErrNotFound
 	}
 	name, typ := rest[:slash], rest[slash+1:]

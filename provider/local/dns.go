@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // DNSConfig says where the zone's servers are and how to sign for them.
@@ -71,7 +72,7 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 	}
 	hostPort := func(s string) error { _, _, err := net.SplitHostPort(s); return err }
 	bad("Server", hostPort(c.Server))
-	bad("Zone", checkName(c.Zone))
+	bad("Zone", rules.CheckName(c.Zone))
 	field, err := checkKey(DNSKey{c.KeyName, c.Secret})
 	bad(strings.Replace(field, "Name", "KeyName", 1), err)
 	for i, s := range c.Secondaries {
@@ -136,12 +137,12 @@ func (d *DNS) Swap(ctx context.Context, changes ...provider.Change) (provider.Ch
 	for attempt := 1; ; attempt++ {
 		ref, err := d.attempt(ctx, edits)
 		if !errors.Is(err, errZoneMoved) || attempt == maxSwapAttempts {
-			return ref, dnsError("dns swap", edits[0].name, err)
+			return ref, dnsError("dns swap", edits[0].Name, err)
 		}
 		select {
 		case <-time.After(rand.N(time.Duration(min(attempt, 10)) * 2 * time.Millisecond)):
 		case <-ctx.Done():
-			return "", dnsError("dns swap", edits[0].name, ctx.Err())
+			return "", dnsError("dns swap", edits[0].Name, ctx.Err())
 		}
 	}
 }
@@ -191,21 +192,21 @@ func (d *DNS) message(soa *dns.SOA, edits []edit) *dns.Msg {
 	m := new(dns.Msg).SetUpdate(d.c.Zone)
 	m.Used([]dns.RR{dns.Copy(soa)})
 	empty := func(e edit) []dns.RR {
-		return []dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: e.name, Rrtype: e.typ}}}
+		return []dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: e.Name, Rrtype: e.typ}}}
 	}
 	for _, e := range edits {
-		if e.old == nil {
+		if e.From == nil {
 			m.RRsetNotUsed(empty(e))
 		} else {
-			m.Used(must(records(*e.old)))
+			m.Used(must(records(*e.From)))
 		}
-		if e.old != nil && !e.same() {
+		if e.From != nil && e.Alters() {
 			m.RemoveRRset(empty(e))
 		}
 	}
 	for _, e := range edits { // after all removals: a CNAME makes room first
-		if e.new != nil && !e.same() {
-			m.Insert(must(records(*e.new)))
+		if e.To != nil && e.Alters() {
+			m.Insert(must(records(*e.To)))
 		}
 	}
 	return m
@@ -256,65 +257,30 @@ func (d *DNS) status(ctx context.Context, ref provider.ChangeRef) (provider.Chan
 	return provider.ChangeInSync, nil
 }
 
-// An edit is a change that has been checked, with its sets in canonical form.
+// An edit is a change that has been checked, of records of a type.
 type edit struct {
-	name     string
-	typ      uint16
-	old, new *provider.RecordSet
+	dnsrecord.Change
+	typ uint16
 }
 
-func (e edit) same() bool { return e.old != nil && e.new != nil && sameSet(*e.old, *e.new) }
-
-func (d *DNS) edits(changes []provider.Change) ([]edit, error) {
-	if len(changes) == 0 {
-		return nil, errors.New("no changes")
-	}
-	var edits []edit
-	seen := map[rrKey]bool{}
-	for i, c := range changes {
-		e, err := d.edit(c)
-		if err == nil && seen[rrKey{e.name, e.typ}] {
-			err = errors.New("its record set is in an earlier change")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("change %d: %w", i, err)
-		}
-		seen[rrKey{e.name, e.typ}] = true
-		edits = append(edits, e)
-	}
-	return edits, nil
-}
-
-func (d *DNS) edit(c provider.Change) (e edit, err error) {
-	for _, part := range []struct {
-		from *provider.RecordSet
-		to   **provider.RecordSet
-	}{{c.Old, &e.old}, {c.New, &e.new}} {
-		if part.from == nil {
-			continue
-		}
-		rs, err := canonical(*part.from)
+func (d *DNS) edits(wanted []provider.Change) ([]edit, error) {
+	changes, err := dnsrecord.Check(wanted, func(rs provider.RecordSet) (provider.RecordSet, error) {
+		rs, err := rules.Canonical(rs)
 		if err == nil {
 			err = d.inZone(rs.Name)
 		}
-		if err != nil {
-			return e, err
-		}
-		*part.to = &rs
-		e.name, e.typ = rs.Name, dns.StringToType[rs.Type]
+		return rs, err
+	})
+	var edits []edit
+	for _, c := range changes {
+		edits = append(edits, edit{c, dns.StringToType[c.Type]})
 	}
-	switch {
-	case e.old == nil && e.new == nil:
-		return e, errors.New("neither Old nor New")
-	case e.old != nil && e.new != nil && (e.old.Name != e.new.Name || e.old.Type != e.new.Type):
-		return e, errors.New("its Old and New are not of one name and type")
-	}
-	return e, nil
+	return edits, err
 }
 
 // inZone: a name outside of the zone is not one that is not there.
 func (d *DNS) inZone(name string) error {
-	if err := checkName(name); err != nil {
+	if err := rules.CheckName(name); err != nil {
 		return err
 	}
 	if !dns.IsSubDomain(d.c.Zone, name) {

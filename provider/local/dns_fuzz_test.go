@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // What is accepted as a value comes back from the wire, and from the zone
@@ -20,7 +21,7 @@ func FuzzRecordSet(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, typ, v string, ttl uint32) {
 		const name = "a.example.test."
-		want, err := canonical(provider.RecordSet{Name: name, Type: typ, TTL: time.Duration(ttl) * time.Second, Values: []string{v}})
+		want, err := rules.Canonical(provider.RecordSet{Name: name, Type: typ, TTL: time.Duration(ttl) * time.Second, Values: []string{v}})
 		if err != nil {
 			return
 		}
@@ -39,7 +40,7 @@ func FuzzRecordSet(f *testing.F) {
 		}
 		n := dns.StringToType[typ]
 		got, _ := recordSet(back.Answer, name, n)
-		if !sameSet(got, want) {
+		if !dnsrecord.Equal(got, want) {
 			t.Errorf("%s %q went to the wire as %q and came back as %q", typ, v, want.Values, got.Values)
 		}
 		head := "example.test. 60 IN SOA ns. h. 1 1 1 1 1\nexample.test. 60 IN NS ns.\n"

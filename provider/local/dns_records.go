@@ -1,8 +1,6 @@
 package local
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,119 +10,39 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
-// nameChars are the characters of the names taken. Others are possible in DNS,
-// with several ways to write them.
-const nameChars = "abcdefghijklmnopqrstuvwxyz0123456789-_./*"
-
-// checkName accepts absolute domain names in lower case.
-func checkName(name string) error {
-	odd := strings.Trim(strings.ToLower(name), nameChars) // "" if there is none at all
-	switch _, ok := dns.IsDomainName(name); {
-	case !ok || odd != "":
-		return fmt.Errorf("%q is not a domain name", name)
-	case !dns.IsFqdn(name):
-		return fmt.Errorf("%q has no final dot", name)
-	case dns.CanonicalName(name) != name:
-		return fmt.Errorf("%q is not in lower case", name)
-	}
-	return nil
-}
+// rules are what is taken: names of characters that have one way to be written.
+var rules = dnsrecord.Rules{Extra: "/"}
 
 // recordType is the number of a type whose record sets can be swapped: those
 // that a failover moves. Others have values with several ways to write them.
-func recordType(typ string) (uint16, error) {
-	switch n := dns.StringToType[typ]; n {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeTXT:
-		return n, nil
-	}
-	return 0, fmt.Errorf("type %q: %w", typ, errors.ErrUnsupported)
-}
-
-// canonical checks a record set and returns it with its values in canonical
-// form and order, so that two of them are the same set if they are equal.
-func canonical(rs provider.RecordSet) (provider.RecordSet, error) {
-	rrs, err := records(rs)
-	if err != nil {
-		return provider.RecordSet{}, err
-	}
-	rs.Values = nil
-	for _, rr := range rrs {
-		rs.Values = append(rs.Values, value(rr))
-	}
-	slices.Sort(rs.Values)
-	if len(slices.Compact(slices.Clone(rs.Values))) < len(rs.Values) {
-		return provider.RecordSet{}, fmt.Errorf("%s %s: a value is there twice", rs.Name, rs.Type)
-	}
-	return rs, nil
-}
+func recordType(typ string) (uint16, error) { return dns.StringToType[typ], dnsrecord.CheckType(typ) }
 
 // records turns a record set into fresh records.
-func records(rs provider.RecordSet) ([]dns.RR, error) {
-	typ, err := recordType(rs.Type)
-	if err == nil {
-		err = checkName(rs.Name)
-	}
-	switch {
-	case err != nil:
+func records(rs provider.RecordSet) (rrs []dns.RR, err error) {
+	if rs, err = rules.Canonical(rs); err != nil {
 		return nil, err
-	case rs.TTL < 0 || rs.TTL%time.Second != 0 || rs.TTL >= 1<<31*time.Second:
-		return nil, fmt.Errorf("%s %s: TTL %v is not a number of whole seconds below 2^31", rs.Name, rs.Type, rs.TTL)
-	case len(rs.Values) == 0:
-		return nil, fmt.Errorf("%s %s: no values", rs.Name, rs.Type)
-	case typ == dns.TypeCNAME && len(rs.Values) > 1:
-		return nil, fmt.Errorf("%s CNAME: more than one value", rs.Name)
 	}
-	head := dns.RR_Header{Name: rs.Name, Rrtype: typ, Class: dns.ClassINET, Ttl: uint32(rs.TTL / time.Second)}
-	var rrs []dns.RR
+	head := dns.RR_Header{Name: rs.Name, Rrtype: dns.StringToType[rs.Type], Class: dns.ClassINET, Ttl: uint32(rs.TTL / time.Second)}
 	for _, v := range rs.Values {
-		rr, err := parseRecord(head, v)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", rs.Name, rs.Type, err)
+		switch head.Rrtype {
+		case dns.TypeA:
+			rrs = append(rrs, &dns.A{Hdr: head, A: net.ParseIP(v)})
+		case dns.TypeAAAA:
+			rrs = append(rrs, &dns.AAAA{Hdr: head, AAAA: net.ParseIP(v)})
+		case dns.TypeCNAME:
+			rrs = append(rrs, &dns.CNAME{Hdr: head, Target: v})
+		default:
+			rr := &dns.TXT{Hdr: head}
+			for _, part := range dnsrecord.Strings(v) {
+				rr.Txt = append(rr.Txt, dnsrecord.Escape(part)) // as the library wants it
+			}
+			rrs = append(rrs, rr)
 		}
-		rrs = append(rrs, rr)
 	}
 	return rrs, nil
-}
-
-func parseRecord(head dns.RR_Header, v string) (dns.RR, error) {
-	switch head.Rrtype {
-	case dns.TypeA, dns.TypeAAAA:
-		a, err := netip.ParseAddr(v)
-		if err != nil || a.Zone() != "" || a.Is4() != (head.Rrtype == dns.TypeA) {
-			return nil, fmt.Errorf("%q is not such an address", v)
-		}
-		if a.Is4() {
-			return &dns.A{Hdr: head, A: net.IP(a.AsSlice())}, nil
-		}
-		return &dns.AAAA{Hdr: head, AAAA: net.IP(a.AsSlice())}, nil
-	case dns.TypeCNAME:
-		if err := checkName(v); err != nil {
-			return nil, err
-		}
-		return &dns.CNAME{Hdr: head, Target: v}, nil
-	}
-	return txt(head, v)
-}
-
-// txt cuts text into character-strings of at most 255 bytes and writes them
-// as the library wants them: with a backslash before what would be special.
-func txt(head dns.RR_Header, text string) (dns.RR, error) {
-	for _, c := range []byte(text) {
-		if c < ' ' || c > '~' {
-			return nil, fmt.Errorf("text has byte 0x%02x: want printable ASCII", c)
-		}
-	}
-	rr := &dns.TXT{Hdr: head}
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-	for part := range slices.Chunk([]byte(text), 255) {
-		rr.Txt = append(rr.Txt, escape.Replace(string(part)))
-	}
-	if rr.Txt == nil {
-		rr.Txt = []string{""}
-	}
-	return rr, nil
 }
 
 // value is the presentation form of the data of a record; of a TXT record it
@@ -140,31 +58,9 @@ func value(rr dns.RR) string {
 	case *dns.CNAME:
 		return dns.CanonicalName(rr.Target)
 	case *dns.TXT:
-		return unescape(strings.Join(rr.Txt, ""))
+		return dnsrecord.Unescape(strings.Join(rr.Txt, ""), dnsrecord.Decimal)
 	}
 	return "" // of no other type; see recordType
-}
-
-// unescape undoes \" and \\ and \DDD (RFC 1035 section 5.1).
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		i++
-		var n int
-		if i+3 <= len(s) && s[i] >= '0' && s[i] <= '9' {
-			if _, err := fmt.Sscanf(s[i:i+3], "%03d", &n); err == nil && n < 256 {
-				b.WriteByte(byte(n))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // recordSet collects the records of one name and type. No records is none.
@@ -178,8 +74,4 @@ func recordSet(rrs []dns.RR, name string, typ uint16) (rs provider.RecordSet, ok
 	}
 	slices.Sort(rs.Values)
 	return rs, len(rs.Values) > 0
-}
-
-func sameSet(a, b provider.RecordSet) bool {
-	return a.Name == b.Name && a.Type == b.Type && a.TTL == b.TTL && slices.Equal(a.Values, b.Values)
 }

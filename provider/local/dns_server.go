@@ -93,7 +93,7 @@ func NewDNSServer(c DNSServerConfig) (*DNSServer, error) {
 func checkServerConfig(c *DNSServerConfig) (map[string]string, error) {
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf("DNSServerConfig."+format, a...)) }
-	if err := checkName(c.Zone); err != nil {
+	if err := rules.CheckName(c.Zone); err != nil {
 		bad("Zone: %w", err)
 	}
 	if c.Dir == "" {
@@ -107,7 +107,7 @@ func checkServerConfig(c *DNSServerConfig) (map[string]string, error) {
 	}
 	if c.Nameserver == "" {
 		c.Nameserver = "ns." + c.Zone
-	} else if err := checkName(c.Nameserver); err != nil {
+	} else if err := rules.CheckName(c.Nameserver); err != nil {
 		bad("Nameserver: %w", err)
 	}
 	for i, a := range c.NameserverAddrs {
@@ -133,7 +133,7 @@ func checkServerConfig(c *DNSServerConfig) (map[string]string, error) {
 
 // checkKey names the field that is wrong, and never quotes the secret.
 func checkKey(k DNSKey) (field string, err error) {
-	if err := checkName(k.Name); err != nil {
+	if err := rules.CheckName(k.Name); err != nil {
 		return "Name", err
 	}
 	secret, err := base64.StdEncoding.DecodeString(k.Secret)

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // A dnsSession is one TCP connection to the primary server, on which every
@@ -101,37 +102,37 @@ func soaOf(r *dns.Msg, zone string) (*dns.SOA, error) {
 // it wants to put there has a place. RFC 2136 (3.4.2.2) ignores without a
 // word a record beside a CNAME, which would make a swap half done.
 func (s *dnsSession) compare(ctx context.Context, e edit, all []edit) error {
-	r, err := s.query(ctx, e.name, e.typ)
+	r, err := s.query(ctx, e.Name, e.typ)
 	if err != nil {
 		return err
 	}
-	now, there := recordSet(r.Answer, e.name, e.typ)
-	if there != (e.old != nil) || there && !sameSet(now, *e.old) {
-		return fmt.Errorf("%s %s: %w", e.name, dns.TypeToString[e.typ], provider.ErrConflict)
+	now, there := recordSet(r.Answer, e.Name, e.typ)
+	if there != (e.From != nil) || there && !dnsrecord.Equal(now, *e.From) {
+		return fmt.Errorf("%s %s: %w", e.Name, dns.TypeToString[e.typ], provider.ErrConflict)
 	}
-	if e.new == nil {
+	if e.To == nil {
 		return nil
 	}
 	removed := func(typ uint16) bool {
-		return slices.ContainsFunc(all, func(o edit) bool { return o.name == e.name && o.typ == typ && o.new == nil })
+		return slices.ContainsFunc(all, func(o edit) bool { return o.Name == e.Name && o.typ == typ && o.To == nil })
 	}
 	blocking := r.Answer
 	if e.typ == dns.TypeCNAME {
-		if r, err = s.query(ctx, e.name, dns.TypeANY); err != nil {
+		if r, err = s.query(ctx, e.Name, dns.TypeANY); err != nil {
 			return err
 		}
 		blocking = r.Answer
 	}
 	for _, o := range all { // what this swap itself would put there
-		if o.name == e.name && o.typ != e.typ && o.new != nil && (o.typ == dns.TypeCNAME || e.typ == dns.TypeCNAME) {
-			return fmt.Errorf("%s: a CNAME and a %s cannot be together", e.name, dns.TypeToString[max(o.typ, e.typ)])
+		if o.Name == e.Name && o.typ != e.typ && o.To != nil && (o.typ == dns.TypeCNAME || e.typ == dns.TypeCNAME) {
+			return fmt.Errorf("%s: a CNAME and a %s cannot be together", e.Name, dns.TypeToString[max(o.typ, e.typ)])
 		}
 	}
 	for _, rr := range blocking {
 		h := rr.Header()
-		other := dns.CanonicalName(h.Name) == e.name && h.Rrtype != e.typ && h.Rrtype != dns.TypeRRSIG && h.Rrtype != dns.TypeNSEC
+		other := dns.CanonicalName(h.Name) == e.Name && h.Rrtype != e.typ && h.Rrtype != dns.TypeRRSIG && h.Rrtype != dns.TypeNSEC
 		if other && (e.typ == dns.TypeCNAME || h.Rrtype == dns.TypeCNAME) && !removed(h.Rrtype) {
-			return fmt.Errorf("%s has a %s record, beside which a %s cannot be", e.name,
+			return fmt.Errorf("%s has a %s record, beside which a %s cannot be", e.Name,
 				dns.TypeToString[h.Rrtype], dns.TypeToString[e.typ])
 		}
 	}

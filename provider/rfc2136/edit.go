@@ -8,75 +8,36 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
-// An edit is a change that has been checked, with its sets in canonical form.
+// An edit is a change that has been checked, of records of a type.
 type edit struct {
-	name     string
-	typ      uint16
-	old, new *provider.RecordSet
+	dnsrecord.Change
+	typ uint16
 }
-
-// same: nothing is to be changed.
-func (e edit) same() bool { return e.old != nil && e.new != nil && sameSet(*e.old, *e.new) }
-
-func (e edit) String() string { return e.name + " " + dns.TypeToString[e.typ] }
 
 // edits checks changes, also against each other.
-func (z *Zone) edits(changes []provider.Change) ([]edit, error) {
-	if len(changes) == 0 {
-		return nil, errors.New("no changes")
-	}
-	var edits []edit
-	for i, c := range changes {
-		e, err := z.edit(c)
-		if err == nil {
-			err = fits(e, edits)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("change %d: %w", i, err)
-		}
-		edits = append(edits, e)
-	}
-	return edits, nil
-}
-
-func (z *Zone) edit(c provider.Change) (e edit, err error) {
-	for _, part := range []struct {
-		from *provider.RecordSet
-		to   **provider.RecordSet
-	}{{c.Old, &e.old}, {c.New, &e.new}} {
-		if part.from == nil {
-			continue
-		}
-		rs, err := canonical(*part.from)
+func (z *Zone) edits(wanted []provider.Change) (edits []edit, err error) {
+	changes, err := dnsrecord.Check(wanted, func(rs provider.RecordSet) (provider.RecordSet, error) {
+		rs, err := canonical(rs)
 		if err == nil {
 			err = z.inZone(rs.Name)
 		}
-		if err != nil {
-			return e, err
-		}
-		*part.to = &rs
-		e.name, e.typ = rs.Name, dns.StringToType[rs.Type]
+		return rs, err
+	})
+	for _, c := range changes {
+		e := edit{c, dns.StringToType[c.Type]}
+		err = errors.Join(err, fits(e, edits))
+		edits = append(edits, e)
 	}
-	switch {
-	case e.old == nil && e.new == nil:
-		return e, errors.New("neither Old nor New")
-	case e.old != nil && e.new != nil && (e.old.Name != e.new.Name || e.old.Type != e.new.Type):
-		return e, errors.New("its Old and New are not of one name and type")
-	}
-	return e, nil
+	return edits, err
 }
 
-// fits: one swap does not change a record set twice, nor put anything beside
-// a CNAME.
+// fits: one swap puts nothing beside a CNAME.
 func fits(e edit, others []edit) error {
 	for _, o := range others {
-		switch {
-		case o.name != e.name:
-		case o.typ == e.typ:
-			return fmt.Errorf("%s: an earlier change has this record set", e)
-		case o.new != nil && e.new != nil && (o.typ == dns.TypeCNAME || e.typ == dns.TypeCNAME):
+		if o.Name == e.Name && o.To != nil && e.To != nil && (o.typ == dns.TypeCNAME || e.typ == dns.TypeCNAME) {
 			return fmt.Errorf("%s cannot be beside %s", e, o)
 		}
 	}
@@ -103,38 +64,38 @@ func (z *Zone) update(soa *dns.SOA, held [][]dns.RR, edits []edit) *dns.Msg {
 		m.Used([]dns.RR{dns.Copy(soa)})
 	}
 	for i, e := range edits {
-		if e.old == nil {
-			m.RRsetNotUsed(anyOf(e.name, e.typ))
+		if e.From == nil {
+			m.RRsetNotUsed(anyOf(e.Name, e.typ))
 		} else {
 			// As the server has them: a host name in capitals or a text cut
 			// elsewhere is the same value, but not the same record.
 			m.Used(copies(held[i]))
 		}
-		if z.c.InlineSigning && e.new != nil {
+		if z.c.InlineSigning && e.To != nil {
 			m.RRsetNotUsed(besides(e, edits))
 		}
-		if e.old != nil && !e.same() {
-			m.RemoveRRset(anyOf(e.name, e.typ))
+		if e.From != nil && e.Alters() {
+			m.RemoveRRset(anyOf(e.Name, e.typ))
 		}
 	}
 	for _, e := range edits { // after all removals: a CNAME makes room first
-		if e.new != nil && !e.same() {
-			m.Insert(must(records(*e.new)))
+		if e.To != nil && e.Alters() {
+			m.Insert(must(records(*e.To)))
 		}
 	}
 	return m
 }
 
-// besides are the record sets that must not be there for e.new to be added,
+// besides are the record sets that must not be there for e.To to be added,
 // and that the swap has no edit of. Servers ignore a record beside a CNAME
 // without a word (RFC 2136 section 3.4.2.2), which would make a swap half
 // done. Where the serial is a prerequisite, having looked is enough.
 func besides(e edit, edits []edit) (rrs []dns.RR) {
 	for _, typ := range types {
 		exclusive := (typ == dns.TypeCNAME) != (e.typ == dns.TypeCNAME)
-		edited := slices.ContainsFunc(edits, func(o edit) bool { return o.name == e.name && o.typ == typ })
+		edited := slices.ContainsFunc(edits, func(o edit) bool { return o.Name == e.Name && o.typ == typ })
 		if exclusive && !edited {
-			rrs = append(rrs, anyOf(e.name, typ)...)
+			rrs = append(rrs, anyOf(e.Name, typ)...)
 		}
 	}
 	return rrs

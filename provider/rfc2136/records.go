@@ -12,24 +12,16 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
-// nameChars are the characters of the names taken. Others are possible in DNS,
-// with several ways to write them.
-const nameChars = "abcdefghijklmnopqrstuvwxyz0123456789-_./*"
-
-// checkName accepts absolute domain names in lower case.
+// checkName accepts absolute domain names in lower case, of characters that have
+// one way to be written, and the root, which is no host ("0 ." of an MX).
 func checkName(name string) error {
-	odd := strings.Trim(strings.ToLower(name), nameChars) // "" if there is none at all
-	switch _, ok := dns.IsDomainName(name); {
-	case !ok || odd != "":
-		return fmt.Errorf("%q is not a domain name", name)
-	case !dns.IsFqdn(name):
-		return fmt.Errorf("%q has no final dot", name)
-	case dns.CanonicalName(name) != name:
-		return fmt.Errorf("%q is not in lower case", name)
+	if name == "." {
+		return nil
 	}
-	return nil
+	return dnsrecord.Rules{Extra: "/"}.CheckName(name)
 }
 
 // types are those whose record sets can be swapped. Not among them are those
@@ -71,15 +63,11 @@ func records(rs provider.RecordSet) ([]dns.RR, error) {
 	if err == nil {
 		err = checkName(rs.Name)
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case rs.TTL < 0 || rs.TTL%time.Second != 0 || rs.TTL >= 1<<31*time.Second:
-		return nil, fmt.Errorf("%s %s: TTL %v is not a number of whole seconds below 2^31", rs.Name, rs.Type, rs.TTL)
-	case len(rs.Values) == 0:
-		return nil, fmt.Errorf("%s %s: no values", rs.Name, rs.Type)
-	case typ == dns.TypeCNAME && len(rs.Values) > 1:
-		return nil, fmt.Errorf("%s CNAME: more than one value", rs.Name)
+	if err == nil {
+		err = dnsrecord.CheckSet(rs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", rs.Name, rs.Type, err)
 	}
 	head := dns.RR_Header{Name: rs.Name, Rrtype: typ, Class: dns.ClassINET, Ttl: uint32(rs.TTL / time.Second)}
 	var rrs []dns.RR
@@ -100,16 +88,14 @@ func records(rs provider.RecordSet) ([]dns.RR, error) {
 }
 
 func parseRecord(head dns.RR_Header, v string) (dns.RR, error) {
-	for _, c := range []byte(v) {
-		if c < ' ' || c > '~' {
-			return nil, fmt.Errorf("value has byte 0x%02x: want printable ASCII", c)
-		}
+	if err := dnsrecord.CheckText(v); err != nil {
+		return nil, err
 	}
 	switch head.Rrtype {
 	case dns.TypeA, dns.TypeAAAA:
-		a, err := netip.ParseAddr(v)
-		if err != nil || a.Zone() != "" || a.Is4() != (head.Rrtype == dns.TypeA) {
-			return nil, fmt.Errorf("%q is not such an address", v)
+		a, err := dnsrecord.Address(dns.TypeToString[head.Rrtype], v)
+		if err != nil {
+			return nil, err
 		}
 		if a.Is4() {
 			return &dns.A{Hdr: head, A: net.IP(a.AsSlice())}, nil
@@ -121,7 +107,11 @@ func parseRecord(head dns.RR_Header, v string) (dns.RR, error) {
 		}
 		return &dns.CNAME{Hdr: head, Target: v}, nil
 	case dns.TypeTXT:
-		return txt(head, v), nil
+		rr := &dns.TXT{Hdr: head}
+		for _, part := range dnsrecord.Strings(v) {
+			rr.Txt = append(rr.Txt, dnsrecord.Escape(part)) // as the library wants it
+		}
+		return rr, nil
 	}
 	return parsePresentation(head, v)
 }
@@ -148,20 +138,6 @@ func parsePresentation(head dns.RR_Header, v string) (dns.RR, error) {
 	return rr, nil
 }
 
-// txt cuts text into character-strings of at most 255 bytes and writes them
-// as the library wants them: with a backslash before what would be special.
-func txt(head dns.RR_Header, text string) dns.RR {
-	rr := &dns.TXT{Hdr: head}
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-	for part := range slices.Chunk([]byte(text), 255) {
-		rr.Txt = append(rr.Txt, escape.Replace(string(part)))
-	}
-	if rr.Txt == nil {
-		rr.Txt = []string{""}
-	}
-	return rr
-}
-
 // value is the presentation form of the data of a record; of a TXT record it
 // is the text itself.
 func value(rr dns.RR) string {
@@ -174,7 +150,7 @@ func value(rr dns.RR) string {
 	case *dns.CNAME:
 		return dns.CanonicalName(rr.Target)
 	case *dns.TXT:
-		return unescape(strings.Join(rr.Txt, ""))
+		return dnsrecord.Unescape(strings.Join(rr.Txt, ""), dnsrecord.Decimal)
 	case *dns.MX:
 		rr.Mx = dns.CanonicalName(rr.Mx)
 	case *dns.PTR:
@@ -196,28 +172,6 @@ func canonicalService(rr *dns.SVCB) {
 	slices.SortFunc(rr.Value, func(a, b dns.SVCBKeyValue) int { return int(a.Key()) - int(b.Key()) })
 }
 
-// unescape undoes \" and \\ and \DDD (RFC 1035 section 5.1).
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		i++
-		var n int
-		if i+3 <= len(s) && s[i] >= '0' && s[i] <= '9' {
-			if _, err := fmt.Sscanf(s[i:i+3], "%03d", &n); err == nil && n < 256 {
-				b.WriteByte(byte(n))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 // recordSet collects the records of one type. No records is none. Two that
 // differ only in what the contract does not show, such as the division of a
 // text into strings, are one value.
@@ -232,10 +186,6 @@ func recordSet(rrs []dns.RR, name string, typ uint16) (rs provider.RecordSet, ok
 	slices.Sort(rs.Values)
 	rs.Values = slices.Compact(rs.Values)
 	return rs, len(rs.Values) > 0
-}
-
-func sameSet(a, b provider.RecordSet) bool {
-	return a.Name == b.Name && a.Type == b.Type && a.TTL == b.TTL && slices.Equal(a.Values, b.Values)
 }
 
 // describe is a record set for an error about it.

@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 // settle finds out what became of an update whose reply was lost. Its
@@ -23,7 +24,7 @@ func (z *Zone) settle(ctx context.Context, base uint32, m *dns.Msg, edits []edit
 	if z.c.InlineSigning {
 		return z.settleInline(ctx, edits, cause)
 	}
-	z.c.Logger.Warn("reply to an update lost", "name", edits[0].name, "serial", base, "error", cause)
+	z.c.Logger.Warn("reply to an update lost", "name", edits[0].Name, "serial", base, "error", cause)
 	for repeat := 1; repeat <= maxRepeats && endOf(ctx) == nil; repeat++ {
 		ref, err := z.repeat(ctx, base, m, edits)
 		if err == nil || !errors.Is(err, errAgain) {
@@ -92,15 +93,15 @@ func (z *Zone) repeat(ctx context.Context, base uint32, m *dns.Msg, edits []edit
 func (s *session) holds(ctx context.Context, edits []edit) (old, now bool, err error) {
 	old, now = true, true
 	for _, e := range edits {
-		rrs, err := s.lookup(ctx, e.name, e.typ)
+		rrs, err := s.lookup(ctx, e.Name, e.typ)
 		if err != nil {
 			return false, false, err
 		}
-		rs, there := recordSet(rrs, e.name, e.typ)
+		rs, there := recordSet(rrs, e.Name, e.typ)
 		is := func(want *provider.RecordSet) bool {
-			return there == (want != nil) && (!there || sameSet(rs, *want))
+			return there == (want != nil) && (!there || dnsrecord.Equal(rs, *want))
 		}
-		old, now = old && is(e.old), now && is(e.new)
+		old, now = old && is(e.From), now && is(e.To)
 	}
 	return old, now, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
 const (
@@ -183,7 +184,7 @@ func (s *session) send(ctx context.Context, m *dns.Msg) (rcode int, err error) {
 // landed follows an update that the server has accepted, and returns its
 // reference: a serial, after which every other has the change.
 func (s *session) landed(ctx context.Context, base uint32, edits []edit) (provider.ChangeRef, error) {
-	if !slices.ContainsFunc(edits, func(e edit) bool { return !e.same() }) {
+	if !slices.ContainsFunc(edits, func(e edit) bool { return e.Alters() }) {
 		return s.z.ref(base - 1), nil // no change, and the zone as it is has it
 	}
 	if s.z.c.InlineSigning {
@@ -195,15 +196,15 @@ func (s *session) landed(ctx context.Context, base uint32, edits []edit) (provid
 	// (Knot), so that this one may have been undone by another before anybody
 	// saw it.
 	for _, e := range edits {
-		if e.new == nil || e.same() {
+		if e.To == nil || !e.Alters() {
 			continue
 		}
-		rrs, err := s.lookup(ctx, e.name, e.typ)
+		rrs, err := s.lookup(ctx, e.Name, e.typ)
 		if err != nil {
 			return "", fmt.Errorf("%w: the update was accepted, but: %w", errUnknown, err)
 		}
-		now, there := recordSet(rrs, e.name, e.typ)
-		if there && sameSet(now, *e.new) {
+		now, there := recordSet(rrs, e.Name, e.typ)
+		if there && dnsrecord.Equal(now, *e.To) {
 			continue
 		}
 		soa, err := s.soa(ctx)
@@ -211,8 +212,8 @@ func (s *session) landed(ctx context.Context, base uint32, edits []edit) (provid
 			return "", fmt.Errorf("%w: the update was accepted, but: %w", errUnknown, err)
 		}
 		// Other values at a later serial are those of a later swap.
-		if !there || soa.Serial == base+1 || slices.Equal(now.Values, e.new.Values) {
-			return "", fmt.Errorf("%w: server %s has accepted the update, but for %s it has %s, not %s", errUnknown, s.server, e, describe(now), describe(*e.new))
+		if !there || soa.Serial == base+1 || slices.Equal(now.Values, e.To.Values) {
+			return "", fmt.Errorf("%w: server %s has accepted the update, but for %s it has %s, not %s", errUnknown, s.server, e, describe(now), describe(*e.To))
 		}
 	}
 	return s.z.ref(base), nil
@@ -221,29 +222,29 @@ func (s *session) landed(ctx context.Context, base uint32, edits []edit) (provid
 // compare checks that the zone holds what e wants to replace, and that what
 // it wants to put there has a place. It returns the records that are there.
 func (s *session) compare(ctx context.Context, e edit, all []edit) ([]dns.RR, error) {
-	rrs, err := s.lookup(ctx, e.name, e.typ)
+	rrs, err := s.lookup(ctx, e.Name, e.typ)
 	if err != nil {
 		return nil, err
 	}
-	now, there := recordSet(rrs, e.name, e.typ)
-	if there != (e.old != nil) || there && !sameSet(now, *e.old) {
+	now, there := recordSet(rrs, e.Name, e.typ)
+	if there != (e.From != nil) || there && !dnsrecord.Equal(now, *e.From) {
 		return nil, wrap("dns swap", e.String(), fmt.Errorf("%w: the zone has %s", provider.ErrConflict, describe(now)))
 	}
-	if e.new == nil {
+	if e.To == nil {
 		return rrs, nil
 	}
 	beside := rrs // a CNAME would be the answer, whatever was asked for
 	if e.typ == dns.TypeCNAME {
-		if beside, err = s.lookup(ctx, e.name, dns.TypeANY); err != nil {
+		if beside, err = s.lookup(ctx, e.Name, dns.TypeANY); err != nil {
 			return nil, err
 		}
 	}
 	for _, rr := range beside {
 		typ := rr.Header().Rrtype
 		exclusive := (typ == dns.TypeCNAME) != (e.typ == dns.TypeCNAME)
-		removed := slices.ContainsFunc(all, func(o edit) bool { return o.name == e.name && o.typ == typ && o.new == nil })
+		removed := slices.ContainsFunc(all, func(o edit) bool { return o.Name == e.Name && o.typ == typ && o.To == nil })
 		if exclusive && !removed && typ != dns.TypeRRSIG && typ != dns.TypeNSEC {
-			return nil, fmt.Errorf("%s has a %s record, beside which no %s can be", e.name, dns.TypeToString[typ], dns.TypeToString[e.typ])
+			return nil, fmt.Errorf("%s has a %s record, beside which no %s can be", e.Name, dns.TypeToString[typ], dns.TypeToString[e.typ])
 		}
 	}
 	return slices.DeleteFunc(rrs, func(rr dns.RR) bool { return rr.Header().Rrtype != e.typ }), nil

@@ -301,6 +301,32 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A CNAME has no other record set beside it, neither one that is there nor one
+// of the same Swap.
+func TestCNAMEIsAlone(t *testing.T) {
+	s := newService(t)
+	z := s.open(t, nil)
+	a, cname := s.set("alone", "A", "192.0.2.1"), s.set("alone", "CNAME", "other.example.com.")
+	if _, err := z.Swap(t.Context(), provider.Change{New: a}); err != nil {
+		t.Fatal(err)
+	}
+	n := len(s.Seen("POST"))
+	for _, changes := range [][]provider.Change{
+		{{New: cname}},
+		{{New: s.set("alone", "TXT", "x")}, {New: cname}},
+	} {
+		if _, err := z.Swap(t.Context(), changes...); err == nil || !strings.Contains(err.Error(), "no other beside it") {
+			t.Errorf("%d changes: %v", len(changes), err)
+		}
+	}
+	if len(s.Seen("POST")) != n {
+		t.Error("a request was sent")
+	}
+	if _, err := z.Swap(t.Context(), provider.Change{Old: a}, provider.Change{New: cname}); err != nil {
+		t.Errorf("in place of it: %v", err)
+	}
+}
+
 // A name is in the zone with the longest name, of the kind that is asked for.
 func TestZones(t *testing.T) {
 	s := newService(t)

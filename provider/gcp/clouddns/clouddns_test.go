@@ -150,6 +150,28 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestCNAMEIsAlone(t *testing.T) {
+	s := newService(t)
+	z := open(t, s, nil)
+	a, cname := set("alone", "A", "192.0.2.1"), set("alone", "CNAME", "other.example.com.")
+	must(t, z, nil, a)
+	n := len(s.Seen(create))
+	for _, changes := range [][]provider.Change{
+		{{New: cname}},
+		{{New: set("alone", "TXT", "x")}, {New: cname}},
+	} {
+		if _, err := z.Swap(t.Context(), changes...); err == nil || !strings.Contains(err.Error(), "no other beside it") {
+			t.Errorf("%d changes: %v", len(changes), err)
+		}
+	}
+	if len(s.Seen(create)) != n {
+		t.Error("a request was sent")
+	}
+	if _, err := z.Swap(t.Context(), provider.Change{Old: a}, provider.Change{New: cname}); err != nil {
+		t.Errorf("in place of it: %v", err)
+	}
+}
+
 func TestText(t *testing.T) {
 	s := newService(t)
 	z := open(t, s, nil)
