@@ -21,14 +21,16 @@
 // # Lost replies
 //
 // Every call that changes something can fail after the change was made. A
-// caller that gets an error other than one of the sentinels below must treat
-// the outcome as unknown and read before it concludes anything.
+// caller that gets an error other than one of the sentinels below, or
+// [ErrThrottled], must treat the outcome as unknown and read before it
+// concludes anything.
 package provider
 
 import (
 	"errors"
 	"io/fs"
 	"strings"
+	"time"
 )
 
 // Errors that every implementation returns, wrapped in [*Error], so that
@@ -59,6 +61,12 @@ var (
 
 	// ErrInvalidKey: the store cannot hold an object under this key.
 	ErrInvalidKey = errors.New("invalid key")
+
+	// ErrThrottled: the service is asked too much, or too busy, and says so.
+	// The last request was declined; an earlier one of the same call may
+	// have had its effect, so that for a change this, alone of the errors
+	// here, leaves the outcome unknown. [RetryAfter] is how long to wait.
+	ErrThrottled = errors.New("throttled by the service")
 )
 
 type sentinel struct {
@@ -68,6 +76,27 @@ type sentinel struct {
 
 func (s *sentinel) Error() string        { return s.text }
 func (s *sentinel) Is(target error) bool { return target == s.is }
+
+// Throttled is an [ErrThrottled] of a service that has said for how long it
+// does not want to be asked.
+type Throttled struct{ After time.Duration }
+
+// Error reads "throttled by the service, which asks to wait 3s".
+func (t *Throttled) Error() string {
+	return ErrThrottled.Error() + ", which asks to wait " + t.After.String()
+}
+
+// Is makes it an ErrThrottled.
+func (t *Throttled) Is(target error) bool { return target == ErrThrottled }
+
+// RetryAfter is how long the service asked to wait in an [ErrThrottled]; 0 if
+// it did not say, and of any other error.
+func RetryAfter(err error) time.Duration {
+	if t, ok := errors.AsType[*Throttled](err); ok {
+		return t.After
+	}
+	return 0
+}
 
 // Error is the concrete type of the errors of this package's implementations.
 // Err is one of the sentinels above or an error of the vendor, kept whole so

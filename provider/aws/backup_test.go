@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/aws"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
@@ -31,16 +32,16 @@ func TestRepository(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := start(t)
 			t.Parallel()
-			n := newNetwork(t, server)
+			n := badnet.New(t, server.Endpoint, httptest.NewServer)
 			var replies atomic.Int32
 			loses := func(*http.Response) error {
 				if replies.Add(1)%9 == 0 {
-					return errLost
+					return badnet.ErrLost
 				}
 				return nil
 			}
-			n.spoil.Store(&loses)
-			store := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *aws.Config) { c.Endpoint = n.url })
+			n.Breaks(1<<30, badnet.All, loses)
+			store := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *aws.Config) { c.Endpoint = n.URL })
 			storetest.Repository(t, store, backup.Lock{})
 			if replies.Load() < 90 {
 				t.Errorf("only %d requests were made", replies.Load())

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	store "github.com/holdfast-go/holdfast/provider/aws"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 )
 
 func staticCredentials(c testenv.Credential) aws.CredentialsProvider {
@@ -32,10 +34,6 @@ func noise(n int) []byte {
 	return b
 }
 
-var errLost = errors.New("the reply is lost")
-
-func lost(*http.Response) error { return errLost }
-
 // commits matches the requests that make an object.
 func commits(r *http.Request) bool {
 	q := r.URL.Query()
@@ -47,9 +45,9 @@ func commits(r *http.Request) bool {
 func TestPutWithLostReply(t *testing.T) {
 	for _, start := range bothServers {
 		server := start(t)
-		n := newNetwork(t, server)
+		n := badnet.New(t, server.Endpoint, httptest.NewServer)
 		bucket := server.NewBucket(t, testenv.BucketOptions{Versions: true})
-		s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.PartSize = n.url, 5<<20 })
+		s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.PartSize = n.URL, 5<<20 })
 		for _, size := range []int{10, 6 << 20} {
 			var version provider.Version
 			for i, o := range []provider.PutOptions{{IfAbsent: true}, {IfMatch: "of the first"}} {
@@ -57,7 +55,7 @@ func TestPutWithLostReply(t *testing.T) {
 				if o.IfMatch != "" {
 					o.IfMatch = version
 				}
-				happened := n.breaks(1, commits, lost)
+				happened := n.Breaks(1, commits, badnet.Lost)
 				info, err := s.Put(t.Context(), "x"+string(rune('0'+size%10)), provider.Bytes(content), o)
 				if happened.Load() != 1 {
 					t.Fatalf("%d replies were lost, want 1", happened.Load())
@@ -79,10 +77,10 @@ func TestPutWithLostReply(t *testing.T) {
 // refused is a conflict all the same.
 func TestPutWithAllRepliesLost(t *testing.T) {
 	server := testenv.MinIO(t)
-	n := newNetwork(t, server)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
 	bucket := server.NewBucket(t, testenv.BucketOptions{})
-	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.Attempts = n.url, 2 })
-	n.breaks(1000, commits, lost)
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.Attempts = n.URL, 2 })
+	n.Breaks(1000, commits, badnet.Lost)
 	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); err != nil {
 		t.Errorf("it is there, and the Put says: %v", err)
 	}
@@ -90,40 +88,26 @@ func TestPutWithAllRepliesLost(t *testing.T) {
 	if err == nil {
 		t.Error("a second Put of the same bytes says that it succeeded")
 	}
-	n.spoil.Store(nil)
+	n.Clear()
 	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
 		t.Errorf("put on a taken key: %v", err)
 	}
 }
-
-// cut ends an answer in the middle of its body.
-func cut(r *http.Response) error {
-	half := max(r.ContentLength/2, 1)
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(io.LimitReader(r.Body, half), failing{}), r.Body}
-	return nil
-}
-
-type failing struct{}
-
-func (failing) Read([]byte) (int, error) { return 0, errLost }
 
 func gets(r *http.Request) bool { return r.Method == http.MethodGet }
 
 // A connection that breaks goes on where it broke; damage is found.
 func TestGetOverBadNetwork(t *testing.T) {
 	server := testenv.VersityGW(t)
-	n := newNetwork(t, server)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
 	bucket := server.NewBucket(t, testenv.BucketOptions{})
-	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint = n.url })
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
 	content := noise(1 << 20)
 	if _, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []provider.GetOptions{{}, {Offset: 1000}, {Offset: 5, Length: 500_000}} {
-		happened := n.breaks(3, gets, cut)
+		happened := n.Breaks(3, gets, badnet.Cut)
 		r, _, err := s.Get(t.Context(), "x", o)
 		if err != nil {
 			t.Fatal(err)
@@ -140,7 +124,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 	}
 
 	// Replaced while it is read: the reader must not go on with other bytes.
-	n.breaks(1, gets, cut)
+	n.Breaks(1, gets, badnet.Cut)
 	r, _, err := s.Get(t.Context(), "x", provider.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +139,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 	}
 
 	for _, unverified := range []bool{false, true} {
-		n.breaks(1, gets, func(r *http.Response) error {
+		n.Breaks(1, gets, func(r *http.Response) error {
 			b, err := io.ReadAll(r.Body)
 			b[len(b)/2] ^= 1
 			r.Body = io.NopCloser(bytes.NewReader(b))

@@ -113,7 +113,7 @@ func TestTokensAndCA(t *testing.T) {
 	}
 
 	var seen []string
-	n.meets(1000, func(*http.Request) bool { return true }, func(w http.ResponseWriter, r *http.Request) {
+	n.Meets(1000, func(*http.Request) bool { return true }, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Authorization"))
 		w.Header().Set("x-ms-error-code", "AuthorizationPermissionMismatch")
 		w.WriteHeader(http.StatusForbidden)

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/azure"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
@@ -26,11 +27,11 @@ func TestRepository(t *testing.T) {
 	var replies atomic.Int32
 	loses := func(*http.Response) error {
 		if replies.Add(1)%30 == 0 {
-			return errLost
+			return badnet.ErrLost
 		}
 		return nil
 	}
-	n.spoil.Store(&loses)
+	n.Breaks(1<<30, badnet.All, loses)
 	storetest.Repository(t, open(t, server, server.NewContainer(t), n.through(server)), backup.Lock{})
 	if replies.Load() < 90 {
 		t.Errorf("only %d requests were made", replies.Load())
@@ -77,12 +78,11 @@ func TestRefused(t *testing.T) {
 	header := map[string]string{storetest.IfAbsent: "If-None-Match", storetest.IfMatch: "If-Match"}
 	storetest.Refused(t, func(t *testing.T, conditions ...string) (provider.BlobStore, string) {
 		n := newNetwork(t, server, httptest.NewServer)
-		ignores := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n.Meets(1<<30, badnet.All, func(_ http.ResponseWriter, r *http.Request) {
 			for _, c := range conditions {
 				r.Header.Del(header[c])
 			}
 		})
-		n.before.Store(&ignores)
 		container := server.NewContainer(t)
 		may := sas.ContainerPermissions{Read: true, List: true, Create: true, Write: true, Delete: true}
 		store := open(t, server, container, func(c *azure.Config) {

@@ -30,7 +30,7 @@ func TestBlocks(t *testing.T) {
 	s := open(t, server, server.NewContainer(t), n.through(server))
 	content := noise(inBlocks)
 	sum := sha256.Sum256(content)
-	blocks := n.meets(1000, func(r *http.Request) bool { return r.URL.Query().Get("comp") == "block" }, func(http.ResponseWriter, *http.Request) {})
+	blocks := n.Meets(1000, func(r *http.Request) bool { return r.URL.Query().Get("comp") == "block" }, func(http.ResponseWriter, *http.Request) {})
 	put, err := s.Put(ctx, "d/x", provider.Bytes(content), provider.PutOptions{IfAbsent: true, Meta: map[string]string{"0-a": "b  c"}})
 	if err != nil {
 		t.Fatal(err)
@@ -131,18 +131,18 @@ func TestBlocksTakenAway(t *testing.T) {
 	}
 	for times, want := range map[int32]error{1: nil, 4: nil, 5: errors.ErrUnsupported} {
 		key := fmt.Sprint("any", times)
-		happened := n.meets(times, lists, take(key))
+		happened := n.Meets(times, lists, take(key))
 		_, err := s.Put(t.Context(), key, provider.Bytes(noise(inBlocks)), provider.PutOptions{})
 		if (err == nil) != (want == nil) || happened.Load() != times {
 			t.Errorf("taken away %d times: %v", happened.Load(), err)
 		}
 	}
-	n.meets(1, lists, take("absent"))
+	n.Meets(1, lists, take("absent"))
 	if _, err := s.Put(t.Context(), "absent", provider.Bytes(noise(inBlocks)), provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
 		t.Errorf("IfAbsent: %v", err)
 	}
 	// Taken away by a Put that is gone again: the condition holds.
-	n.meets(1, lists, func(w http.ResponseWriter, r *http.Request) {
+	n.Meets(1, lists, func(w http.ResponseWriter, r *http.Request) {
 		take("gone")(w, r)
 		if err := other.Delete(t.Context(), "gone", provider.DeleteOptions{}); err != nil {
 			t.Error(err)

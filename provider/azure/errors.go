@@ -80,7 +80,7 @@ func meaningOf(err error) error {
 	case http.StatusRequestedRangeNotSatisfiable:
 		return provider.ErrRange
 	}
-	return nil
+	return remote.Throttled(statusOf(err), headerOf(err))
 }
 
 // codeOf is the name the service gave the error, or empty.
@@ -97,6 +97,14 @@ func statusOf(err error) int {
 		return e.StatusCode
 	}
 	return 0
+}
+
+// headerOf is the header of the answer, or nil if there was none.
+func headerOf(err error) http.Header {
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok && e.RawResponse != nil {
+		return e.RawResponse.Header
+	}
+	return nil
 }
 
 // isMissing: there is no such blob, or no such version of it. A container that
@@ -164,7 +172,16 @@ func (a *attempts) in(ctx context.Context) context.Context {
 type watcher struct{}
 
 func (watcher) Do(req *policy.Request) (*http.Response, error) {
+	leave, err := remote.Enter(req.Raw().Context())
+	if err != nil {
+		return nil, err
+	}
 	resp, err := req.Next()
+	if err != nil {
+		leave(remote.NoAnswer(req.Raw().Context()))
+	} else {
+		leave(remote.Answered(resp.StatusCode, resp.Header, !unanswered(resp, nil)))
+	}
 	if a, ok := req.Raw().Context().Value(attemptsKey{}).(*attempts); ok && unanswered(resp, err) {
 		a.unanswered.Store(true)
 	}

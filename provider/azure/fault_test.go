@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/azure"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 )
 
 func noise(n int) []byte {
@@ -23,10 +24,6 @@ func noise(n int) []byte {
 	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
 	return b
 }
-
-var errLost = errors.New("the reply is lost")
-
-func lost(*http.Response) error { return errLost }
 
 // commits matches the requests that make a blob.
 func commits(r *http.Request) bool {
@@ -55,7 +52,7 @@ func TestPutWithLostReply(t *testing.T) {
 		r.Header = http.Header{}
 		return nil
 	}
-	for i, how := range []func(*http.Response) error{lost, failed} {
+	for i, how := range []func(*http.Response) error{badnet.Lost, failed} {
 		for _, size := range []int{10, 600 << 10} {
 			var version provider.Version
 			for j, o := range []provider.PutOptions{{IfAbsent: true}, {IfMatch: "of the first"}} {
@@ -63,10 +60,10 @@ func TestPutWithLostReply(t *testing.T) {
 				if o.IfMatch != "" {
 					o.IfMatch = version
 				}
-				happened := n.breaks(1, commits, how)
+				happened := n.Breaks(1, commits, how)
 				info, err := s.Put(t.Context(), fmt.Sprint("x", i, size), provider.Bytes(content), o)
 				if happened.Load() != 1 {
-					t.Fatalf("%d replies were lost, want 1", happened.Load())
+					t.Fatalf("%d replies were badnet.Lost, want 1", happened.Load())
 				}
 				if err != nil {
 					t.Fatalf("put of %d bytes with %+v: %v", size, o, err)
@@ -88,14 +85,14 @@ func TestPutWithAllRepliesLost(t *testing.T) {
 	server := testenv.Azurite(t)
 	n := newNetwork(t, server, httptest.NewServer)
 	s := open(t, server, server.NewContainer(t), func(c *azure.Config) { n.through(server)(c); c.Attempts = 2 })
-	n.breaks(1000, commits, lost)
+	n.Breaks(1000, commits, badnet.Lost)
 	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); err != nil {
 		t.Errorf("it is there, and the Put says: %v", err)
 	}
 	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); err == nil || errors.Is(err, provider.ErrConflict) {
 		t.Errorf("a second Put of the same bytes, of which nothing is known: %v", err)
 	}
-	n.spoil.Store(nil)
+	n.Clear()
 	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
 		t.Errorf("put on a taken key: %v", err)
 	}
@@ -109,11 +106,11 @@ func TestPutReplacedBeforeItKnew(t *testing.T) {
 	n := newNetwork(t, server, httptest.NewServer)
 	container := server.NewContainer(t)
 	s, other := open(t, server, container, n.through(server)), open(t, server, container, nil)
-	n.breaks(1, commits, func(*http.Response) error {
+	n.Breaks(1, commits, func(*http.Response) error {
 		if _, err := other.Put(context.Background(), "x", provider.Bytes([]byte("other")), provider.PutOptions{}); err != nil {
 			t.Error(err)
 		}
-		return errLost
+		return badnet.ErrLost
 	})
 	_, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true})
 	if err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "outcome unknown") {
@@ -130,17 +127,17 @@ func TestDeleteWithLostReply(t *testing.T) {
 	container := server.NewContainer(t)
 	s, other := open(t, server, container, n.through(server)), open(t, server, container, nil)
 	deletes := func(r *http.Request) bool { return r.Method == http.MethodDelete }
-	for key, how := range map[string]func(*http.Response) error{"gone": lost, "replaced": func(*http.Response) error {
+	for key, how := range map[string]func(*http.Response) error{"gone": badnet.Lost, "replaced": func(*http.Response) error {
 		if _, err := other.Put(context.Background(), "replaced", provider.Bytes(nil), provider.PutOptions{IfAbsent: true}); err != nil {
 			t.Error(err)
 		}
-		return errLost
+		return badnet.ErrLost
 	}} {
 		info, err := s.Put(t.Context(), key, provider.Bytes([]byte("old")), provider.PutOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		happened := n.breaks(1, deletes, how)
+		happened := n.Breaks(1, deletes, how)
 		err = s.Delete(t.Context(), key, provider.DeleteOptions{Version: info.Version})
 		if happened.Load() != 1 || key == "gone" && err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -157,7 +154,7 @@ func TestPutDamagedOnTheWay(t *testing.T) {
 	n := newNetwork(t, server, httptest.NewServer)
 	s := open(t, server, server.NewContainer(t), n.through(server))
 	for _, size := range []int{1000, 600 << 10} {
-		happened := n.meets(1, sends, func(_ http.ResponseWriter, r *http.Request) {
+		happened := n.Meets(1, sends, func(_ http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
 			b[len(b)/2] ^= 1
 			r.Body = io.NopCloser(bytes.NewReader(b))
@@ -185,7 +182,7 @@ func TestBusy(t *testing.T) {
 			w.Header().Set("x-ms-retry-after-ms", "1")
 			w.WriteHeader(status)
 		}
-		happened := n.meets(3, all, busy)
+		happened := n.Meets(3, all, busy)
 		if _, err := s.Put(t.Context(), fmt.Sprint(status), provider.Bytes(noise(10)), provider.PutOptions{IfAbsent: true}); err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
@@ -193,15 +190,15 @@ func TestBusy(t *testing.T) {
 			t.Errorf("%d: asked %d times while busy", status, happened.Load())
 		}
 		// It says that it has done nothing: a refusal after it is a conflict.
-		n.meets(2, commits, busy)
+		n.Meets(2, commits, busy)
 		if _, err := s.Put(t.Context(), fmt.Sprint(status), provider.Bytes(noise(10)), provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
 			t.Errorf("%d: on a taken key: %v", status, err)
 		}
-		happened = n.meets(1000, all, busy)
+		happened = n.Meets(1000, all, busy)
 		if _, err := s.Stat(t.Context(), "x"); err == nil || errors.Is(err, provider.ErrNotFound) || happened.Load() != 5 {
 			t.Errorf("%d: always busy: %v after %d attempts", status, err, happened.Load())
 		}
-		n.before.Store(nil)
+		n.Clear()
 	}
 }
 
@@ -213,7 +210,7 @@ func TestSilentServer(t *testing.T) {
 	if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	n.meets(1000, gets, func(_ http.ResponseWriter, r *http.Request) {
+	n.Meets(1000, gets, func(_ http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	})
@@ -225,20 +222,6 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
-// cut ends an answer in the middle of its body.
-func cut(r *http.Response) error {
-	half := max(r.ContentLength/2, 1)
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(io.LimitReader(r.Body, half), failing{}), r.Body}
-	return nil
-}
-
-type failing struct{}
-
-func (failing) Read([]byte) (int, error) { return 0, errLost }
-
 // A connection that breaks goes on where it broke; damage is found.
 func TestGetOverBadNetwork(t *testing.T) {
 	server := testenv.Azurite(t)
@@ -249,7 +232,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, o := range []provider.GetOptions{{}, {Offset: 1000}, {Offset: 5, Length: 500_000}} {
-		happened := n.breaks(3, gets, cut)
+		happened := n.Breaks(3, gets, badnet.Cut)
 		r, _, err := s.Get(t.Context(), "x", o)
 		if err != nil {
 			t.Fatal(err)
@@ -266,7 +249,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 	}
 
 	// Replaced while it is read: the reader must not go on with other bytes.
-	n.breaks(1, gets, cut)
+	n.Breaks(1, gets, badnet.Cut)
 	r, _, err := s.Get(t.Context(), "x", provider.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +264,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 	}
 
 	for _, unverified := range []bool{false, true} {
-		n.breaks(1, gets, func(r *http.Response) error {
+		n.Breaks(1, gets, func(r *http.Response) error {
 			b, err := io.ReadAll(r.Body)
 			b[len(b)/2] ^= 1
 			r.Body = io.NopCloser(bytes.NewReader(b))

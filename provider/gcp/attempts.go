@@ -3,16 +3,15 @@ package gcp
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // watched is the transport below the SDK, which sees every single request that
 // the SDK makes of one call.
 type watched struct{ base http.RoundTripper }
-
-const longestWait = time.Minute
 
 // RoundTrip notes attempts that may have had their effect although the SDK
 // makes others after them, and waits where the service asks for it before the
@@ -24,12 +23,24 @@ func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Accept-Encoding", "gzip")
 	}
+	leave, err := remote.Enter(req.Context())
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
 	resp, err := w.base.RoundTrip(req)
+	if err != nil {
+		leave(remote.NoAnswer(req.Context()))
+	} else {
+		leave(remote.Answered(resp.StatusCode, resp.Header, false))
+	}
 	if a, ok := req.Context().Value(attemptsKey{}).(*attempts); ok && (err != nil || mayHaveHappened(resp.StatusCode)) {
 		a.unanswered.Store(true)
 	}
 	if err == nil && (resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable) {
-		wait := time.NewTimer(retryAfter(resp.Header.Get("Retry-After"), time.Now()))
+		wait := time.NewTimer(remote.RetryAfter(resp.Header, time.Now()))
 		defer wait.Stop()
 		select {
 		case <-req.Context().Done():
@@ -43,17 +54,6 @@ func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
 // request out all the same.
 func mayHaveHappened(status int) bool {
 	return status == http.StatusRequestTimeout || status >= 500 && status != http.StatusNotImplemented
-}
-
-// retryAfter is how long the header asks to wait: seconds or a date.
-func retryAfter(header string, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	if n, err := strconv.Atoi(header); err == nil {
-		wait = time.Duration(min(n, int(longestWait/time.Second))) * time.Second
-	} else if t, err := http.ParseTime(header); err == nil {
-		wait = t.Sub(now)
-	}
-	return min(max(wait, 0), longestWait)
 }
 
 // attempts are those that the SDK makes of one call with its ctx.

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
@@ -28,11 +29,11 @@ func TestRepository(t *testing.T) {
 			var n atomic.Int32
 			loses := func(r *http.Response) error {
 				if n.Add(1)%9 == 0 {
-					return errLost
+					return badnet.ErrLost
 				}
 				return nil
 			}
-			p.spoil.Store(&loses)
+			p.Breaks(1<<30, badnet.All, loses)
 			storetest.Repository(t, p.open(t, nil), lock)
 			if n.Load() < 90 {
 				t.Errorf("only %d requests were made", n.Load())

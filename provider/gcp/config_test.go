@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -68,8 +67,8 @@ func TestErrors(t *testing.T) {
 		{answer(400, "invalid", `Provided CRC32C "AAAAAA==" doesn't match calculated CRC32C "yZRlqg==".`), provider.ErrCorrupt},
 		{answer(400, "invalid", "Invalid argument."), nil},
 		{answer(501, "notImplemented", "x"), errors.ErrUnsupported},
-		{answer(429, "rateLimitExceeded", "The object exceeded the rate limit for object mutation operations"), nil},
-		{answer(503, "backendError", "Backend Error"), nil},
+		{answer(429, "rateLimitExceeded", "The object exceeded the rate limit for object mutation operations"), provider.ErrThrottled},
+		{answer(503, "backendError", "Backend Error"), provider.ErrThrottled},
 		{fmt.Errorf("%w: %w", storage.ErrObjectNotExist, answer(404, "notFound", "No such object")), provider.ErrNotFound},
 		{fmt.Errorf("%w: %w", storage.ErrBucketNotExist, answer(404, "notFound", "The specified bucket does not exist.")), nil},
 		{errors.New("reset"), nil},
@@ -149,20 +148,6 @@ func TestHistory(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
-func TestRetryAfterHeader(t *testing.T) {
-	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
-	for header, want := range map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, "-3": 0, "86400": time.Minute, "999999999999": time.Minute, "soon": 0,
-		now.Add(5 * time.Second).Format(http.TimeFormat): 5 * time.Second,
-		now.Add(time.Hour).Format(http.TimeFormat):       time.Minute,
-		now.Add(-time.Hour).Format(http.TimeFormat):      0,
-	} {
-		if got := retryAfter(header, now); got != want {
-			t.Errorf("%q: %v, want %v", header, got, want)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func meaningOf(err error) error {
 	case http.StatusNotImplemented:
 		return errors.ErrUnsupported
 	}
-	return nil
+	return remote.Throttled(e.Code, e.Header)
 }
 
 // statusOf is the status of the answer, or 0 if there was none.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 )
 
 func noise(n int) []byte {
@@ -23,10 +25,6 @@ func noise(n int) []byte {
 	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
 	return b
 }
-
-var errLost = errors.New("the reply is lost")
-
-func lost(*http.Response) error { return errLost }
 
 // commits matches the requests that make an object.
 func commits(r *http.Request) bool {
@@ -42,22 +40,9 @@ func begins(r *http.Request) bool {
 	return q.Get("uploadType") == "resumable" && !q.Has("upload_id")
 }
 
-func status(code int, header http.Header) func(*http.Response) error {
-	return func(r *http.Response) error {
-		r.Body.Close()
-		r.StatusCode, r.Status = code, fmt.Sprint(code, " ", http.StatusText(code))
-		r.Header = header.Clone()
-		if r.Header == nil {
-			r.Header = http.Header{}
-		}
-		r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader("{}"))
-		return nil
-	}
-}
-
 // place is a bucket behind the rules and a bad network.
 type place struct {
-	*network
+	*badnet.Network
 	rules  *rules
 	bucket string
 }
@@ -65,11 +50,11 @@ type place struct {
 func newPlace(t *testing.T, versions bool) place {
 	server := testenv.FakeGCS(t)
 	r := newRules(t, server.Endpoint, versions, true)
-	return place{newNetwork(t, r.url), r, server.NewBucket(t, testenv.BucketOptions{Versions: versions})}
+	return place{badnet.New(t, r.url, httptest.NewServer), r, server.NewBucket(t, testenv.BucketOptions{Versions: versions})}
 }
 
 func (p place) open(t *testing.T, change func(*gcp.Config)) *gcp.Store {
-	return open(t, p.url, p.bucket, func(c *gcp.Config) {
+	return open(t, p.URL, p.bucket, func(c *gcp.Config) {
 		c.PartSize = 1 << 20
 		if change != nil {
 			change(c)
@@ -82,7 +67,7 @@ func (p place) open(t *testing.T, change func(*gcp.Config)) *gcp.Store {
 func TestPutWithLostReply(t *testing.T) {
 	p := newPlace(t, true)
 	s := p.open(t, nil)
-	for name, how := range map[string]func(*http.Response) error{"reset": lost, "503": status(503, nil), "500": status(500, nil), "502": status(502, nil)} {
+	for name, how := range map[string]func(*http.Response) error{"reset": badnet.Lost, "503": badnet.Becomes(503, nil), "500": badnet.Becomes(500, nil), "502": badnet.Becomes(502, nil)} {
 		for _, size := range []int{10, 3<<20 + 1} {
 			var version provider.Version
 			for i, o := range []provider.PutOptions{{IfAbsent: true}, {IfMatch: "of the first"}} {
@@ -90,10 +75,10 @@ func TestPutWithLostReply(t *testing.T) {
 				if o.IfMatch != "" {
 					o.IfMatch = version
 				}
-				happened := p.breaks(1, commits, how)
+				happened := p.Breaks(1, commits, how)
 				info, err := s.Put(t.Context(), fmt.Sprint(name, size), provider.Bytes(content), o)
 				if happened.Load() != 1 {
-					t.Fatalf("%d replies were lost, want 1", happened.Load())
+					t.Fatalf("%d replies were badnet.Lost, want 1", happened.Load())
 				}
 				if err != nil {
 					t.Fatalf("%s: put of %d bytes with %+v: %v", name, size, o, err)
@@ -115,7 +100,7 @@ func TestPutWithAllRepliesLost(t *testing.T) {
 	s := p.open(t, func(c *gcp.Config) { c.Attempts = 2 })
 	for _, size := range []int{4, 2<<20 + 5} {
 		key, content := fmt.Sprint(size), provider.Bytes(noise(size))
-		happened := p.breaks(1000, commits, lost)
+		happened := p.Breaks(1000, commits, badnet.Lost)
 		if _, err := s.Put(t.Context(), key, content, provider.PutOptions{IfAbsent: true}); err != nil {
 			t.Errorf("it is there, and the Put says: %v", err)
 		}
@@ -126,7 +111,7 @@ func TestPutWithAllRepliesLost(t *testing.T) {
 		if err == nil || errors.Is(err, provider.ErrConflict) {
 			t.Errorf("a second Put of the same bytes, of which nothing is known, says: %v", err)
 		}
-		p.spoil.Store(nil)
+		p.Clear()
 		if _, err := s.Put(t.Context(), key, content, provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
 			t.Errorf("put on a taken key: %v", err)
 		}
@@ -138,11 +123,11 @@ func TestPutWithAllRepliesLost(t *testing.T) {
 func TestPutReplacedAfterLostReply(t *testing.T) {
 	p := newPlace(t, false)
 	s, other := p.open(t, nil), open(t, p.rules.url, p.bucket, nil)
-	p.breaks(1, commits, func(*http.Response) error {
+	p.Breaks(1, commits, func(*http.Response) error {
 		if _, err := other.Put(t.Context(), "x", provider.Bytes([]byte("other")), provider.PutOptions{}); err != nil {
 			t.Error(err)
 		}
-		return errLost
+		return badnet.ErrLost
 	})
 	_, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true})
 	if err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "unknown") {
@@ -160,30 +145,30 @@ func TestUploadOverBadNetwork(t *testing.T) {
 		times int32
 		how   func(*http.Response) error
 	}{
-		"begin lost":         {begins, 2, lost},
-		"pieces lost":        {pieces, 4, lost},
-		"pieces refused":     {pieces, 4, status(503, nil)},
-		"slow down":          {pieces, 2, status(429, nil)},
-		"the last one lost":  {commits, 2, lost},
-		"all of them, often": {func(r *http.Request) bool { return begins(r) || pieces(r) || commits(r) }, 4, status(500, nil)},
+		"begin lost":         {begins, 2, badnet.Lost},
+		"pieces lost":        {pieces, 4, badnet.Lost},
+		"pieces refused":     {pieces, 4, badnet.Becomes(503, nil)},
+		"slow down":          {pieces, 2, badnet.Becomes(429, nil)},
+		"the last one lost":  {commits, 2, badnet.Lost},
+		"all of them, often": {func(r *http.Request) bool { return begins(r) || pieces(r) || commits(r) }, 4, badnet.Becomes(500, nil)},
 	} {
-		happened := p.breaks(c.times, c.match, c.how)
+		happened := p.Breaks(c.times, c.match, c.how)
 		info, err := s.Put(t.Context(), name, provider.Bytes(content), provider.PutOptions{IfAbsent: true})
 		if err != nil || happened.Load() != c.times {
 			t.Errorf("%s: %v after %d faults", name, err, happened.Load())
 			continue
 		}
-		p.spoil.Store(nil)
+		p.Clear()
 		b, got, err := provider.ReadAll(t.Context(), s, name, int64(len(content)))
 		if err != nil || !bytes.Equal(b, content) || got.Version != info.Version || got.SHA256 != sha256.Sum256(content) {
 			t.Errorf("%s: %d bytes, %v", name, len(b), err)
 		}
 	}
-	p.breaks(1000, pieces, status(503, nil))
+	p.Breaks(1000, pieces, badnet.Becomes(503, nil))
 	if _, err := s.Put(t.Context(), "never", provider.Bytes(content), provider.PutOptions{}); err == nil {
 		t.Error("no piece was taken, and the Put succeeded")
 	}
-	p.spoil.Store(nil)
+	p.Clear()
 	if _, err := s.Stat(t.Context(), "never"); !errors.Is(err, provider.ErrNotFound) {
 		t.Errorf("after the failed put: %v", err)
 	}
@@ -194,7 +179,7 @@ func TestRetryAfter(t *testing.T) {
 	p := newPlace(t, false)
 	s := p.open(t, nil)
 	for _, code := range []int{429, 503} {
-		happened := p.breaks(1, commits, status(code, http.Header{"Retry-After": {"1"}}))
+		happened := p.Breaks(1, commits, badnet.Becomes(code, http.Header{"Retry-After": {"1"}}))
 		began := time.Now()
 		if _, err := s.Put(t.Context(), fmt.Sprint(code), provider.Bytes(nil), provider.PutOptions{}); err != nil || happened.Load() != 1 {
 			t.Errorf("%d: %v", code, err)
@@ -205,7 +190,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	p.breaks(1000, commits, status(429, http.Header{"Retry-After": {"50"}}))
+	p.Breaks(1000, commits, badnet.Becomes(429, http.Header{"Retry-After": {"50"}}))
 	began := time.Now()
 	if _, err := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 20*time.Second {
 		t.Errorf("with an ended ctx: %v after %v", err, time.Since(began))
@@ -231,7 +216,7 @@ func TestAttempts(t *testing.T) {
 			return nil
 		},
 	} {
-		happened := p.breaks(1000, all, status(429, nil))
+		happened := p.Breaks(1000, all, badnet.Becomes(429, nil))
 		if err := call(); err == nil || happened.Load() != 3 {
 			t.Errorf("%s: %v after %d attempts, want 3", name, err, happened.Load())
 		}
@@ -257,7 +242,7 @@ func TestDeleteWithLostReply(t *testing.T) {
 		if info := put(s); conditional {
 			o.Version = info.Version
 		}
-		p.breaks(1, deletes, lost)
+		p.Breaks(1, deletes, badnet.Lost)
 		if err := s.Delete(t.Context(), "x", o); err != nil {
 			t.Errorf("%+v: %v", o, err)
 		}
@@ -266,7 +251,7 @@ func TestDeleteWithLostReply(t *testing.T) {
 		}
 	}
 	info := put(s)
-	p.breaks(1, deletes, func(*http.Response) error { put(other); return errLost })
+	p.Breaks(1, deletes, func(*http.Response) error { put(other); return badnet.ErrLost })
 	if err := s.Delete(t.Context(), "x", provider.DeleteOptions{Version: info.Version}); err == nil || errors.Is(err, provider.ErrConflict) {
 		t.Errorf("deleted, and written by another: %v", err)
 	}
@@ -285,7 +270,7 @@ func TestDeleteOfWhatWasLookedAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	looks := func(r *http.Request) bool { return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/o/x") }
-	p.breaks(1, looks, func(*http.Response) error {
+	p.Breaks(1, looks, func(*http.Response) error {
 		_, err := other.Put(ctx, "x", provider.Bytes([]byte("y")), provider.PutOptions{Retain: provider.Retention{Mode: provider.Governance, Until: time.Now().Add(time.Hour)}})
 		return err
 	})
@@ -297,20 +282,6 @@ func TestDeleteOfWhatWasLookedAt(t *testing.T) {
 	}
 }
 
-// cut ends an answer in the middle of its body.
-func cut(r *http.Response) error {
-	half := max(r.ContentLength/2, 1)
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(io.LimitReader(r.Body, half), failing{}), r.Body}
-	return nil
-}
-
-type failing struct{}
-
-func (failing) Read([]byte) (int, error) { return 0, errLost }
-
 func media(r *http.Request) bool { return r.URL.Query().Get("alt") == "media" }
 
 // A connection that breaks goes on where it broke; damage is found.
@@ -321,9 +292,9 @@ func TestGetOverBadNetwork(t *testing.T) {
 	if _, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, how := range []func(*http.Response) error{cut, status(503, nil)} {
+	for _, how := range []func(*http.Response) error{badnet.Cut, badnet.Becomes(503, nil)} {
 		for _, o := range []provider.GetOptions{{}, {Offset: 1000}, {Offset: 5, Length: 500_000}} {
-			happened := p.breaks(3, media, how)
+			happened := p.Breaks(3, media, how)
 			r, _, err := s.Get(t.Context(), "x", o)
 			if err != nil {
 				t.Fatal(err)
@@ -341,7 +312,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 	}
 
 	// Replaced while it is read: the reader must not go on with other bytes.
-	p.breaks(1, media, cut)
+	p.Breaks(1, media, badnet.Cut)
 	r, _, err := s.Get(t.Context(), "x", provider.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -356,7 +327,7 @@ func TestGetOverBadNetwork(t *testing.T) {
 	}
 
 	for _, unverified := range []bool{false, true} {
-		p.breaks(1, media, flip)
+		p.Breaks(1, media, flip)
 		if r, _, err = s.Get(t.Context(), "x", provider.GetOptions{Unverified: unverified}); err != nil {
 			t.Fatal(err)
 		}
@@ -388,7 +359,7 @@ func TestGetOfWhatIsReplaced(t *testing.T) {
 	n := 1000
 	put(n)
 	for _, match := range []func(*http.Request) bool{media, func(r *http.Request) bool { return !media(r) }} {
-		happened := p.breaks(3, match, func(r *http.Response) error { n++; put(n); return nil })
+		happened := p.Breaks(3, match, func(r *http.Response) error { n++; put(n); return nil })
 		b, info, err := provider.ReadAll(t.Context(), s, "x", 1<<20)
 		if err != nil || fmt.Sprint(len(b)) != info.Meta["n"] || !bytes.Equal(b, noise(len(b))) {
 			t.Errorf("%d bytes, %+v, %v", len(b), info, err)
@@ -397,7 +368,7 @@ func TestGetOfWhatIsReplaced(t *testing.T) {
 			t.Error("it was not replaced")
 		}
 	}
-	p.breaks(1, media, func(r *http.Response) error { return other.Delete(t.Context(), "x", provider.DeleteOptions{}) })
+	p.Breaks(1, media, func(r *http.Response) error { return other.Delete(t.Context(), "x", provider.DeleteOptions{}) })
 	if _, _, err := provider.ReadAll(t.Context(), s, "x", 1<<20); err != nil && !errors.Is(err, provider.ErrNotFound) {
 		t.Errorf("deleted meanwhile: %v", err)
 	}
@@ -526,4 +497,10 @@ func TestNoSuchBucket(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+func serve(t *testing.T, h http.Handler) string {
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server.URL
 }

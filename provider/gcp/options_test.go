@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 )
 
 // token is a credential as any source of tokens gives it.
@@ -197,7 +198,7 @@ func TestForeignObject(t *testing.T) {
 	if err != nil || !bytes.Equal(b, noise(1000)) || info.SHA256 != [32]byte{} || info.Meta != nil {
 		t.Errorf("%d bytes, %+v, %v", len(b), info, err)
 	}
-	p.breaks(1, media, flip)
+	p.Breaks(1, media, flip)
 	if _, _, err := provider.ReadAll(t.Context(), s, "x", 1000); !errors.Is(err, provider.ErrCorrupt) {
 		t.Errorf("a flipped bit: %v", err)
 	}
@@ -212,7 +213,7 @@ func TestHold(t *testing.T) {
 	}
 	for _, hold := range []string{"temporaryHold", "eventBasedHold"} {
 		looks := func(r *http.Request) bool { return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/o/x") }
-		p.breaks(1, looks, func(r *http.Response) error {
+		p.Breaks(1, looks, func(r *http.Response) error {
 			b, err := io.ReadAll(r.Body)
 			b = set(b, hold, true)
 			r.ContentLength, r.Body = int64(len(b)), io.NopCloser(bytes.NewReader(b))
@@ -237,7 +238,7 @@ func TestLockExtendedMeanwhile(t *testing.T) {
 	}
 	longer := provider.Retention{Mode: provider.Governance, Until: until.Add(time.Hour)}
 	looks := func(r *http.Request) bool { return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/o/x") }
-	p.breaks(1, looks, func(*http.Response) error { return other.Lock(ctx, "x", longer) })
+	p.Breaks(1, looks, func(*http.Response) error { return other.Lock(ctx, "x", longer) })
 	shorter := provider.Retention{Mode: provider.Compliance, Until: until.Add(time.Minute)}
 	if err := s.Lock(ctx, "x", shorter); !errors.Is(err, provider.ErrLocked) {
 		t.Errorf("lock: %v", err)
@@ -254,7 +255,7 @@ func TestLockWithLostReply(t *testing.T) {
 	if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	happened := p.breaks(1, func(r *http.Request) bool { return r.Method == http.MethodPatch }, lost)
+	happened := p.Breaks(1, func(r *http.Request) bool { return r.Method == http.MethodPatch }, badnet.Lost)
 	r := provider.Retention{Mode: provider.Compliance, Until: time.Now().Add(time.Minute)}
 	if err := s.Lock(t.Context(), "x", r); err != nil || happened.Load() != 1 {
 		t.Errorf("%v after %d lost replies", err, happened.Load())

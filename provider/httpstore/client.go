@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 const (
@@ -117,7 +118,7 @@ func (s *Store) read(ctx context.Context, c *call) (*http.Response, error) {
 		}
 		pause := readBackoff << (attempt - 1)
 		select {
-		case <-time.After(pause/2 + rand.N(pause)):
+		case <-time.After(max(pause/2+rand.N(pause), provider.RetryAfter(err))):
 		case <-ctx.Done():
 			return nil, c.wrap(ctx.Err())
 		}
@@ -146,18 +147,27 @@ func (s *Store) once(ctx context.Context, c *call) (*http.Response, error) {
 			req.Header.Set("Expect", "100-continue")
 		}
 	}
+	leave, err := remote.Enter(ctx)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
+		leave(remote.NoAnswer(ctx))
 		return nil, c.wrap(s.silence(err))
 	}
+	leave(remote.Answered(resp.StatusCode, resp.Header, false))
 	if resp.Header.Get(headerProtocol) == protocol && resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	if resp.Header.Get(headerProtocol) != protocol {
 		err := fmt.Errorf("%q is not from a Holdfast server", resp.Status)
+		if throttled := remote.Throttled(resp.StatusCode, resp.Header); throttled != nil {
+			return nil, c.wrap(s.silence(fmt.Errorf("%w: %w", throttled, err)))
+		}
 		switch resp.StatusCode {
-		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		case http.StatusBadGateway, http.StatusGatewayTimeout:
 			return nil, c.wrap(s.silence(err))
 		}
 		return nil, c.wrap(s.noAnswer(err))
@@ -165,6 +175,9 @@ func (s *Store) once(ctx context.Context, c *call) (*http.Response, error) {
 	var we wireError
 	if err := decode(resp.Body, &we); err != nil {
 		return nil, c.wrap(s.noAnswer(fmt.Errorf("%s: %w", resp.Status, err)))
+	}
+	if we.Code == throttledCode {
+		return nil, c.wrap(&remoteError{we.Text, remote.ThrottledFor(remote.RetryAfter(resp.Header, time.Now()))})
 	}
 	return nil, c.wrap(we.err())
 }

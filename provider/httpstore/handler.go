@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +120,9 @@ func (h *handler) serve(op string, f func(a *answer, r *http.Request) error) htt
 				slog.String("remote", r.RemoteAddr), slog.Any("error", err))
 		}
 		if !a.begun {
+			if wait := provider.RetryAfter(err); wait > 0 {
+				a.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+			}
 			a.json(status, we)
 		}
 	}

@@ -164,7 +164,11 @@ var codes = []struct {
 	{"invalid-key", http.StatusBadRequest, provider.ErrInvalidKey},
 	{"unsupported", http.StatusNotImplemented, errors.ErrUnsupported},
 	{"permission", http.StatusForbidden, fs.ErrPermission},
+	{throttledCode, http.StatusTooManyRequests, provider.ErrThrottled},
 }
+
+// throttledCode goes with a Retry-After, where the store behind has said one.
+const throttledCode = "throttled"
 
 // Errors of the handler itself.
 var (

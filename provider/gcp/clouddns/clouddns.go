@@ -15,7 +15,6 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
 	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
-	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Config says which zones, and how Cloud DNS is reached. The zero value is the
@@ -182,5 +181,5 @@ func (z *Zones) wrap(ctx context.Context, op, key string, err error) error {
 	if conn.StatusOf(err) == http.StatusNotFound {
 		z.forget()
 	}
-	return remote.Wrap(ctx, "clouddns", op, key, err, meaning)
+	return conn.Wrap(ctx, "clouddns", op, key, err, meaning)
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
-	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Config says where snapshots are, and how volumes are made. Only Location is
@@ -179,7 +178,7 @@ func wrap(ctx context.Context, op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return remote.Wrap(ctx, providerName, op, key, err, meaning(err))
+	return conn.Wrap(ctx, providerName, op, key, err, meaning(err))
 }
 
 func (s *Snapshots) pause(ctx context.Context) error {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
-	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // wrap makes a [provider.Error] of what a call to the SDK returned.
@@ -20,7 +19,7 @@ func wrap(ctx context.Context, op, key string, err error) error {
 	if hint != "" {
 		err = fmt.Errorf("%s: %w", hint, err)
 	}
-	return remote.Wrap(ctx, "cloudkms", op, key, err, means)
+	return conn.Wrap(ctx, "cloudkms", op, key, err, means)
 }
 
 // meaning is the error of package provider that an answer stands for, and what

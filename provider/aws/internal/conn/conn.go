@@ -101,6 +101,7 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 	if c.Endpoint != "" {
 		loaded.BaseEndpoint = &c.Endpoint
 	}
+	loaded.APIOptions = append(loaded.APIOptions, gate)
 	renew := renewal(loaded.Credentials)
 	loaded.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {

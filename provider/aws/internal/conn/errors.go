@@ -6,19 +6,26 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Wrap completes e, whose Err is what the SDK returned, with the error of
-// package provider that it means, or nil, and the end of ctx.
+// package provider that it means, or nil, and the end of ctx. An answer that
+// asks to be asked less it knows itself.
 func Wrap(ctx context.Context, e provider.Error, meaning error) error {
 	if already, ok := errors.AsType[*provider.Error](e.Err); ok {
 		return already
+	}
+	if meaning == nil {
+		meaning = throttled(e.Err)
 	}
 	if meaning != nil && !errors.Is(e.Err, meaning) {
 		e.Err = fmt.Errorf("%w: %w", meaning, e.Err)
@@ -72,7 +79,7 @@ func StatusOf(err error) int {
 // Unanswered says of a failed attempt whether the service may have carried it
 // out all the same.
 func Unanswered(err error) bool {
-	if err == nil {
+	if _, stopped := errors.AsType[*remote.Stop](err); stopped || err == nil {
 		return false
 	}
 	status := StatusOf(err)
@@ -93,4 +100,53 @@ func (a *Attempts) Watch(stack *middleware.Stack) error {
 			}
 			return out, metadata, err
 		}), "Retry", middleware.After)
+}
+
+// headerOf is the header of the answer, or nil if there was none.
+func headerOf(err error) http.Header {
+	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok && e.Response != nil {
+		return e.Response.Header
+	}
+	return nil
+}
+
+// throttled is the error of package provider for an answer that asks to be
+// asked less, by its name or its status, or nil.
+func throttled(err error) error {
+	if _, ok := retry.DefaultThrottleErrorCodes[CodeOf(err)]; ok {
+		return remote.ThrottledFor(remote.RetryAfter(headerOf(err), time.Now()))
+	}
+	return remote.Throttled(StatusOf(err), headerOf(err))
+}
+
+// gate makes every attempt of a call pass the gate of its ctx.
+func gate(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("holdfast-gate",
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			leave, err := remote.Enter(ctx)
+			if err != nil {
+				return middleware.FinalizeOutput{}, middleware.Metadata{}, err
+			}
+			out, metadata, err := next.HandleFinalize(ctx, in)
+			leave(outcome(ctx, err))
+			return out, metadata, err
+		}), "Retry", middleware.After)
+}
+
+func outcome(ctx context.Context, err error) remote.Outcome {
+	status := StatusOf(err)
+	switch {
+	case err == nil:
+		return remote.Outcome{}
+	case status < http.StatusMultipleChoices: // none, or its body is not understood
+		return remote.NoAnswer(ctx)
+	}
+	o := remote.Answered(status, headerOf(err), true)
+	if wait := throttled(err); wait != nil {
+		o = remote.Outcome{Failed: true, Throttled: true, After: provider.RetryAfter(wait), Status: status}
+	}
+	if CodeOf(err) == "RequestTimeout" || CodeOf(err) == "RequestTimeoutException" {
+		o = remote.Outcome{Failed: true, Unknown: true, Status: status}
+	}
+	return o
 }

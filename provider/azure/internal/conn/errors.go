@@ -20,6 +20,9 @@ import (
 // of package provider that it means, which may be nil, and below it the
 // vendor's, in one line.
 func Wrap(ctx context.Context, service, op, key string, err, meaning error) error {
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok && e.RawResponse != nil && meaning == nil {
+		meaning = remote.Throttled(e.StatusCode, e.RawResponse.Header)
+	}
 	return remote.Wrap(ctx, service, op, key, Answered(err), meaning)
 }
 

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
 	"google.golang.org/api/googleapi"
+
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 const (
-	firstWait   = 250 * time.Millisecond
-	mostWait    = 10 * time.Second
-	longestWait = time.Minute // that the service can ask for
+	firstWait = 250 * time.Millisecond
+	mostWait  = 10 * time.Second
 )
 
 // Attempts watches the attempts that Do makes of one call.
@@ -85,18 +85,10 @@ func limited(err error) bool {
 	return HasReason(err, "rateLimitExceeded", "userRateLimitExceeded")
 }
 
-// retryAfter is how long the answer asks to wait: seconds or a date.
+// retryAfter is how long the answer asks to wait.
 func retryAfter(err error, now time.Time) time.Duration {
-	e, ok := errors.AsType[*googleapi.Error](err)
-	if !ok {
-		return 0
+	if e, ok := errors.AsType[*googleapi.Error](err); ok {
+		return remote.RetryAfter(e.Header, now)
 	}
-	wait := time.Duration(0)
-	header := e.Header.Get("Retry-After")
-	if n, err := strconv.Atoi(header); err == nil {
-		wait = time.Duration(min(n, int(longestWait/time.Second))) * time.Second
-	} else if t, err := http.ParseTime(header); err == nil {
-		wait = t.Sub(now)
-	}
-	return min(max(wait, 0), longestWait)
+	return 0
 }

@@ -1,12 +1,16 @@
 package conn
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/http"
 	"slices"
+	"time"
 
 	"google.golang.org/api/googleapi"
+
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // StatusOf is the status of the answer, or 0 if there was none.
@@ -30,4 +34,14 @@ func Permission(err error) error {
 		return fs.ErrPermission
 	}
 	return nil
+}
+
+// Wrap makes a [provider.Error] of what the SDK returned: the error of package
+// provider that it means, which may be nil, and below it the vendor's. An
+// answer that asks to be asked less it knows itself.
+func Wrap(ctx context.Context, service, op, key string, err, meaning error) error {
+	if status := StatusOf(err); meaning == nil && (limited(err) || status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable) {
+		meaning = remote.ThrottledFor(retryAfter(err, time.Now()))
+	}
+	return remote.Wrap(ctx, service, op, key, err, meaning)
 }
