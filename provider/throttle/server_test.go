@@ -87,7 +87,7 @@ func TestSlowDown(t *testing.T) {
 		}
 	}
 	stats := th.Stats()[throttle.Write]
-	if declined == 0 || declined > objects || early > 0 {
+	if declined == 0 || declined > 2*objects || early > 0 {
 		t.Errorf("%d declined, %d early", declined, early)
 	}
 	if stats.Throttled != int64(declined) || low.Load() > 200 || stats.InFlight != 0 {

@@ -69,7 +69,7 @@ func TestBlobStoreOverFaults(t *testing.T) {
 				})
 				report := providertest.CheckBlobStore(t.Context(), s, providertest.CheckOptions{Second: open, RetainFor: time.Minute, Only: only})
 				for _, r := range report.Results {
-					if r.Outcome != providertest.Pass {
+					if r.Outcome != providertest.Pass && (r.Outcome != providertest.Unsupported || !strings.HasPrefix(r.ID, "blob/warm")) {
 						t.Errorf("%s: %s: %v", r.ID, r.Outcome, r.Err)
 					}
 				}
