@@ -31,7 +31,8 @@
 // and AAAA beside an ALIAS, have no TTL and values that would say all about
 // them. Get and Swap refuse them with errors.ErrUnsupported and touch nothing,
 // whatever Old and New are. Other types of the name can be swapped. To fail over
-// such a name is the work of its own routing policy.
+// such a name is the work of its own routing policy, of which [Zones.Policy]
+// switches one kind, that of failover.
 //
 // Types are A, AAAA, CNAME and TXT. What exceeds a quota of the project, such as
 // 1,000 additions in a Change, the service refuses as a whole.
@@ -64,4 +65,11 @@
 // and cleans up after itself:
 //
 //	HOLDFAST_GCP_ZONE=example.com. HOLDFAST_GCP_PROJECT=p go test ./provider/gcp/clouddns -run TestGCP -v
+//
+// The same goes for a [Policy]. Not seen on Google: that a trickle of 1 leaves no
+// query to the primary, that a trickle that is left out is 0, that a deletion is
+// compared with all of the policy. Its suite runs on a record set of type A that
+// has a failover policy, moves its trickle, and puts it back:
+//
+//	HOLDFAST_GCP_POLICY=shop.example.com. HOLDFAST_GCP_PROJECT=p go test ./provider/gcp/clouddns -run TestGCPPolicy -v
 package clouddns

@@ -163,7 +163,7 @@ func (z *dnsZone) create(change map[string]any) (any, *Fault) {
 		switch {
 		case held == nil:
 			return nil, faultf(http.StatusNotFound, "notFound", "", "The 'entity.change.deletions[%d]' resource named '%s (%s)' does not exist.", i, given["name"], given["type"])
-		case !reflect.DeepEqual(held["ttl"], given["ttl"]) || !reflect.DeepEqual(held["rrdatas"], given["rrdatas"]) || !reflect.DeepEqual(held["routingPolicy"], given["routingPolicy"]):
+		case !reflect.DeepEqual(held["ttl"], given["ttl"]) || !reflect.DeepEqual(held["rrdatas"], given["rrdatas"]) || !reflect.DeepEqual(told(held["routingPolicy"]), told(given["routingPolicy"])):
 			return nil, faultf(http.StatusPreconditionFailed, "conditionNotMet", "", "Precondition not met for 'entity.change.deletions[%d]'", i)
 		}
 		delete(sets, keyOf(given))
@@ -189,4 +189,25 @@ func (z *dnsZone) create(change map[string]any) (any, *Fault) {
 	made["kind"], made["id"], made["status"], made["startTime"] = "dns#change", fmt.Sprint(len(z.changes)), "pending", time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
 	z.changes = append(z.changes, made)
 	return maps.Clone(made), nil
+}
+
+// told is a document without what the service alone says of it.
+func told(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, inner := range v {
+			if k != "kind" && k != "signatureRrdatas" {
+				out[k] = told(inner)
+			}
+		}
+		return out
+	case []any:
+		out := []any{}
+		for _, inner := range v {
+			out = append(out, told(inner))
+		}
+		return out
+	}
+	return v
 }
