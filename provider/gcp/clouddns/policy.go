@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/gcp/internal/conn"
+	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 	"github.com/holdfast-go/holdfast/provider/internal/remote/traffic"
 )
 
@@ -54,7 +55,7 @@ func (z *Zones) Policy(c PolicyConfig) (*Policy, error) {
 	if c.Type == "" {
 		c.Type = "A"
 	}
-	if err := checkName(c.Name); err != nil {
+	if err := rules.CheckName(c.Name); err != nil {
 		fault("Name", "%v", err)
 	}
 	if c.Type != "A" && c.Type != "AAAA" {
@@ -191,7 +192,7 @@ func (p *Policy) change(h heldPolicy, to provider.TrafficState) (*dns.Change, er
 	}
 	if to.Mark != (provider.TrafficMark{}) {
 		batch.Additions = append(batch.Additions, &dns.ResourceRecordSet{
-			Name: p.markName(), Type: "TXT", Ttl: 60, Rrdatas: []string{quoted(markText(to.Mark))},
+			Name: p.markName(), Type: "TXT", Ttl: 60, Rrdatas: []string{dnsrecord.Quote(markText(to.Mark))},
 		})
 	}
 	return batch, nil

@@ -68,7 +68,7 @@ func TestPolicyTrafficSwitch(t *testing.T) {
 	providertest.TestTrafficSwitch(t, func(t *testing.T) provider.TrafficSwitch { return openPolicy(t, s) }, providertest.TrafficOptions{
 		Second: func() (provider.TrafficSwitch, error) { return openPolicy(t, s), nil },
 	})
-	kinds := regexp.MustCompile(`kind:[^ \]]* ?`) // which the service adds
+	kinds := regexp.MustCompile(`kind:[^ \]]*| `) // which the service adds
 	plain := func(set map[string]any) string { return kinds.ReplaceAllString(fmt.Sprint(set), "") }
 	if plain(s.Holds("example", shop, "A")) != plain(before) || !reflect.DeepEqual(s.Holds("example", shop, "TXT"), text) || s.Holds("example", "_holdfast."+shop, "TXT") != nil {
 		t.Errorf("something is left: %v", s.Holds("example", shop, "A"))
