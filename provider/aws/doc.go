@@ -69,7 +69,9 @@
 //
 // The suite in provider/providertest runs in this package's tests on MinIO
 // (2026-02) and versitygw 1.8.0, on buckets without and with versions and with
-// locks. AWS itself has not been tried. To try a bucket of your own, run
+// locks; provider/CONFORMANCE.md has what each says, clause by clause. Racing
+// conditional puts have one winner on both, of goroutines and of processes, in
+// buckets with and without versions (TestRace). AWS itself has not been tried. To try a bucket of your own, run
 // providertest.CheckBlobStore on it. What these stores do against the contract,
 // or otherwise than AWS documents:
 //

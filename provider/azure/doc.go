@@ -79,6 +79,10 @@
 //
 // # Where it has been tried
 //
+// What the suite says is in provider/CONFORMANCE.md, clause by clause. Racing
+// conditional puts have one winner on Azurite, of goroutines and of processes
+// (TestRace).
+//
 // The suite in provider/providertest runs in this package's tests on Azurite
 // 3.37.0, which has neither versions nor immutability policies, leaves the
 // blocks of others where they are, and has no hierarchical namespaces. What is

@@ -59,8 +59,10 @@
 // # What has been tried
 //
 // The suite in provider/providertest runs in this package's tests on
-// fake-gcs-server 1.56.1, on buckets without and with versions. The service
-// itself has not been tried. What that server does not do, and the tests
+// fake-gcs-server 1.56.1, on buckets without and with versions;
+// provider/CONFORMANCE.md has what it says, clause by clause. Racing conditional
+// puts have one winner there, of goroutines and of processes (TestRace). The
+// service itself has not been tried. What that server does not do, and the tests
 // therefore only show behind a handler of their own (rules_test.go) that does
 // what the service documents:
 //
