@@ -1,8 +1,10 @@
 package provider_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/providertest"
@@ -25,5 +27,19 @@ func TestSub(t *testing.T) {
 		if b, _, err := provider.ReadAll(t.Context(), m, key, 100); err != nil || string(b) != key {
 			t.Errorf("%s: %q, %v", key, b, err)
 		}
+	}
+}
+
+// A part of a store is named after it.
+func TestSubString(t *testing.T) {
+	named := struct {
+		provider.BlobStore
+		fmt.Stringer
+	}{providertest.NewMemory(), time.Second}
+	if got, want := fmt.Sprint(provider.Sub(provider.Sub(named, "a/"), "b/")), "1s below a/ below b/"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := fmt.Sprint(provider.Sub(providertest.NewMemory(), "a/")), "*providertest.Memory below a/"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -1,8 +1,11 @@
 package aws
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
 func TestConfig(t *testing.T) {
@@ -25,5 +28,22 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), Config{Bucket: "b", Region: "r", CA: []byte("no PEM")}); err == nil || !strings.Contains(err.Error(), "CA") {
 		t.Errorf("a CA that is none: %v", err)
+	}
+}
+
+// A store is named without its credential, whichever way it is printed.
+func TestString(t *testing.T) {
+	secret := credentials.NewStaticCredentialsProvider("id", "secret", "")
+	for want, c := range map[string]Config{
+		"bucket b of S3 in eu-central-1": {Bucket: "b", Region: "eu-central-1", Credentials: secret, CustomerKey: make([]byte, 32)},
+		"bucket b of S3 at store:9000":   {Bucket: "b", Region: "eu-central-1", Endpoint: "http://store:9000/", Credentials: secret},
+	} {
+		s, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%+v", s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

@@ -17,7 +17,7 @@ func TestMillionKeys(t *testing.T) {
 			bucket := server.NewBucket(t, testenv.BucketOptions{})
 			n := storetest.Many()
 			server.Plant(t, bucket, n, storetest.ManyKey)
-			storetest.Lists(t, open(t, server, bucket, server.Credential, nil), n)
+			storetest.Lists(t, open(t, server, bucket, server.Credential, nil), n, 16<<20)
 		})
 	}
 }

@@ -3,6 +3,7 @@ package azure
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"maps"
 	"regexp"
 	"strings"
@@ -116,5 +117,24 @@ func TestMeta(t *testing.T) {
 	delete(got, "author-name")
 	if !maps.Equal(got, meta) {
 		t.Errorf("%q, want %q", got, meta)
+	}
+}
+
+// A store is named without its credential, whichever way it is printed.
+func TestString(t *testing.T) {
+	for _, c := range []Config{
+		{Container: "ccc", Account: "acc", AccountKey: "c2VjcmV0"},
+		{Container: "ccc", Endpoint: "https://acc.blob.core.windows.net/", SAS: "sp=r&sig=c2VjcmV0"},
+		{Container: "ccc", ConnectionString: "BlobEndpoint=https://acc.blob.core.windows.net;SharedAccessSignature=sp=r&sig=c2VjcmV0"},
+	} {
+		s, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{"%v", "%+v", "%s"} {
+			if got, want := fmt.Sprintf(form, s), "container ccc of Blob Storage at acc.blob.core.windows.net"; got != want {
+				t.Errorf("%s: %q, want %q", form, got, want)
+			}
+		}
 	}
 }

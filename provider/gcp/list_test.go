@@ -12,8 +12,8 @@ import (
 )
 
 // A million objects are listed with flat memory. fake-gcs-server goes through
-// all that it has for every page, and has no disk to put them on, so that there
-// the number is 20,000; the million is listed by a handler that answers as the
+// all that it has for every page and every Put, and has no disk to put them on,
+// so that there the number is 3,000; the million is listed by a handler that answers as the
 // service does, with pages of a thousand.
 //
 //	HOLDFAST_LONG=1 go test -run TestMillionKeys -v -timeout 30m ./provider/gcp
@@ -22,11 +22,11 @@ func TestMillionKeys(t *testing.T) {
 		if os.Getenv("HOLDFAST_LONG") == "" {
 			t.Skip("with HOLDFAST_LONG=1")
 		}
-		const n = 20_000
+		const n = 3_000
 		server := testenv.FakeGCS(t)
 		store := open(t, server.Endpoint, server.NewBucket(t, testenv.BucketOptions{}), nil)
 		storetest.Fill(t, store, n)
-		storetest.Lists(t, store, n)
+		storetest.Lists(t, store, n, 40<<20)
 	})
 	t.Run("pages", func(t *testing.T) {
 		n := storetest.Many()
@@ -47,6 +47,6 @@ func TestMillionKeys(t *testing.T) {
 			}
 			fmt.Fprint(w, "]}")
 		}))
-		storetest.Lists(t, open(t, at, "bucket", nil), n)
+		storetest.Lists(t, open(t, at, "bucket", nil), n, 40<<20)
 	})
 }

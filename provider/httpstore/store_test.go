@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -420,4 +421,15 @@ func TestConformanceLocal(t *testing.T) {
 		o.Only = nil
 	}
 	providertest.TestBlobStore(t, func(t *testing.T) provider.BlobStore { return client(t, url) }, o)
+}
+
+// A store is named without its token, whichever way it is printed.
+func TestString(t *testing.T) {
+	s, err := httpstore.New(httpstore.Config{URL: "https://host:8443/store/", Token: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%+v", s), "store at https://host:8443/store"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

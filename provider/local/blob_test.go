@@ -1,6 +1,7 @@
 package local_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -26,4 +27,11 @@ func TestBlobStore(t *testing.T) {
 	dir := t.TempDir()
 	storetest.Conforms(t, storetest.Subject{Name: "local", Open: func(t testing.TB) provider.BlobStore { return openAt(t, dir) },
 		Differs: map[string]string{"blob/versions*": "a directory keeps no versions", "blob/warm*": "a directory has no cold tiers"}})
+}
+
+func TestString(t *testing.T) {
+	dir := t.TempDir()
+	if got, want := fmt.Sprint(openAt(t, dir)), "directory "+dir; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
