@@ -3,7 +3,7 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test test-fips setup check unit race long simulate simulate-short soak fmt vet staticcheck tidy cross fuzz fuzz-short bench-backup bench-scale clean
+.PHONY: help test test-fips setup check unit race long simulate simulate-short soak fmt vet staticcheck tidy cross fuzz fuzz-short bench-backup bench-blob bench-scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ fuzz-short: ## what reads a repository, for a second each, about a minute
 BENCH ?=
 bench-backup: ## compare with restic and borg, BENCH='-size 300 -rounds 3' for less; Linux, and Debian for the two
 	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench $(BENCH)
+
+bench-blob: ## compare provider/aws with rclone on one S3 server, near and 20 ms away; BENCH='-rounds 1 -small 500' for less; Linux, and Debian for rclone
+	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench blob $(BENCH)
 
 SCALE ?=
 CHUNKS ?= 50000000

@@ -13,8 +13,8 @@ import (
 // its own with keys that lack it: several users can then share one bucket.
 // A prefix usually ends in a slash; keys may be shorter by as much as it is
 // long. It offers no Unwrap, because the powers of the wrapped store take
-// other keys; [As] finds it a [Locker], a [Versioner] and a [Warmer] if that is
-// one. It is a [fmt.Stringer].
+// other keys; [As] finds it a [Locker], a [Versioner], a [Warmer] and a [Copier]
+// if that is one. It is a [fmt.Stringer].
 func Sub(s BlobStore, prefix string) BlobStore {
 	return prefixed{s, prefix}
 }
@@ -34,6 +34,10 @@ func (p prefixed) As(power any) bool {
 		w, ok := As[Warmer](p.store)
 		*to = prefixedWarmer{p, w}
 		return ok
+	case *Copier:
+		c, ok := As[Copier](p.store)
+		*to = prefixedCopier{p, c}
+		return ok
 	}
 	return false
 }
@@ -42,6 +46,9 @@ type prefixed struct {
 	store  BlobStore
 	prefix string
 }
+
+// within is for [Located].
+func (p prefixed) within() (BlobStore, string) { return p.store, p.prefix }
 
 type prefixedLocker struct {
 	p      prefixed
@@ -56,6 +63,19 @@ type prefixedVersioner struct {
 type prefixedWarmer struct {
 	p      prefixed
 	warmer Warmer
+}
+
+type prefixedCopier struct {
+	p      prefixed
+	copier Copier
+}
+
+func (p prefixedCopier) CopyFrom(ctx context.Context, key string, from BlobStore, source Info, o PutOptions) (Info, error) {
+	if key == "" {
+		return Info{}, errNoKey("copy")
+	}
+	info, err := p.copier.CopyFrom(ctx, p.p.prefix+key, from, source, o)
+	return p.p.strip(info), p.p.short(err)
 }
 
 func (p prefixedWarmer) Warm(ctx context.Context, key string, o WarmOptions) (State, error) {

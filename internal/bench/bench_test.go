@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,5 +153,76 @@ func TestScale(t *testing.T) {
 	}
 	if !strings.Contains(string(out), "ratio unchanged-over-walk-wall ") {
 		t.Errorf("no ratio to the walk:\n%s", out)
+	}
+}
+
+// TestBlob runs Holdfast alone against its server, near and far: what arrives
+// is what was sent.
+func TestBlob(t *testing.T) {
+	self := filepath.Join(t.TempDir(), "bench")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", self, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "blob", "-tools", "holdfast", "-rounds", "1", "-large", "2", "-size", "20", "-small", "60", "-list", "2500", "-latency", "5ms", "-dir", t.TempDir())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"upload small, holdfast: PutObject 1.00\n", "copy large, holdfast: CopyObject 1.00, ListObjectsV2 0.50\n", "download small, holdfast: GetObject 1.00, "} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q:\n%s", want, out)
+		}
+	}
+	if n := strings.Count(string(out), " list  holdfast "); n != 2 {
+		t.Errorf("%d lists, want one near and one far:\n%s", n, out)
+	}
+}
+
+// What is sent through the distance arrives late, whole and in order, in both
+// directions.
+func TestDelay(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	from, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const rtt = 50 * time.Millisecond
+	go delay(ctx, []string{from, l.Addr().String(), rtt.String()})
+	var c net.Conn
+	for range 100 {
+		if c, err = net.Dial("tcp", from); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 100_000)
+	began := time.Now()
+	go func() {
+		c.Write(sent)
+		c.(*net.TCPConn).CloseWrite()
+	}()
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(sent), err)
+	}
+	if took := time.Since(began); took < 2*rtt {
+		t.Errorf("there and back in %v, and to open it takes as long", took)
 	}
 }

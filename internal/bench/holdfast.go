@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -32,27 +30,7 @@ import (
 // Run by hand with BENCH_PROFILE set, it writes the profiles BENCH_PROFILE.cpu
 // and BENCH_PROFILE.mem, the latter of all that was ever allocated.
 func drive(ctx context.Context, args []string) error {
-	name := os.Getenv("BENCH_PROFILE")
-	if name == "" {
-		return step(ctx, args)
-	}
-	f, err := os.Create(name + ".cpu")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return err
-	}
-	err = step(ctx, args)
-	pprof.StopCPUProfile()
-	g, memErr := os.Create(name + ".mem")
-	if memErr != nil {
-		return errors.Join(err, memErr)
-	}
-	defer g.Close()
-	runtime.GC() // the profile is as of the last one
-	return errors.Join(err, pprof.Lookup("allocs").WriteTo(g, 0))
+	return profiled(func() error { return step(ctx, args) })
 }
 
 func step(ctx context.Context, args []string) (err error) {

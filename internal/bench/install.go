@@ -22,29 +22,40 @@ type peers struct {
 // suites of Debian, the newest first.
 var suites = []string{"forky", "trixie", "bookworm"}
 
+// A bundle is the packages of some peers, in a directory of their own.
+type bundle struct {
+	suffix             string // of the directory
+	packages, programs []string
+}
+
+var (
+	backupPeers = bundle{"", []string{"restic", "borgbackup"}, []string{"restic", "borg", "python3"}}
+	blobPeers   = bundle{"-rclone", []string{"rclone"}, []string{"rclone"}}
+)
+
 // install returns the peers, unpacked below cache; a later
 // run finds them there.
-func install(cache string) (peers, error) {
+func install(cache string, b bundle) (peers, error) {
 	var errs []error
 	for _, s := range suites {
-		root := filepath.Join(cache, s)
-		if p, err := open(root); err == nil {
+		root := filepath.Join(cache, s+b.suffix)
+		if p, err := open(root, b.programs); err == nil {
 			return p, nil
 		}
-		if err := fetch(s, root); err != nil {
+		if err := fetch(s, root, b.packages); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s, err))
 			continue
 		}
-		return open(root)
+		return open(root, b.programs)
 	}
-	return peers{}, fmt.Errorf("cannot get restic and borg; this needs Debian, apt-get, dpkg-deb and a reachable mirror: %w", errors.Join(errs...))
+	return peers{}, fmt.Errorf("cannot get %s; this needs Debian, apt-get, dpkg-deb and a reachable mirror: %w", strings.Join(b.packages, " and "), errors.Join(errs...))
 }
 
 // open looks for what fetch has unpacked.
-func open(root string) (peers, error) {
+func open(root string, programs []string) (peers, error) {
 	p := peers{root: root}
-	for _, need := range []string{"usr/bin/restic", "usr/bin/borg", "usr/bin/python3"} {
-		if _, err := os.Stat(filepath.Join(root, need)); err != nil {
+	for _, need := range programs {
+		if _, err := os.Stat(filepath.Join(root, "usr/bin", need)); err != nil {
 			return p, err
 		}
 	}
@@ -73,6 +84,7 @@ func (p peers) program(name string) []string {
 }
 
 func (p peers) restic() []string { return p.program("restic") }
+func (p peers) rclone() []string { return p.program("rclone") }
 
 func (p peers) borg() []string {
 	return append(p.program("python3"), "-s", filepath.Join(p.root, "usr/bin/borg"))
@@ -83,7 +95,7 @@ func (p peers) borgEnv() []string { return []string{"PYTHONHOME=" + filepath.Joi
 // fetch downloads the packages of a suite with everything they need, by an
 // apt that has directories of its own, and unpacks them. Apt verifies the
 // signatures against the host's keys of Debian.
-func fetch(suite, root string) error {
+func fetch(suite, root string, packages []string) error {
 	mirror, keys, err := debianSource("/etc/apt/sources.list.d/debian.sources")
 	if err != nil {
 		return err
@@ -113,16 +125,17 @@ func fetch(suite, root string) error {
 	} {
 		options = append(options, "-o", o)
 	}
-	for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "--download-only", "restic", "borgbackup"}} {
+	download := append([]string{"install", "-y", "--no-install-recommends", "--download-only"}, packages...)
+	for _, args := range [][]string{{"update"}, download} {
 		if err := quiet("apt-get", append(options, args...)...); err != nil {
 			return err
 		}
 	}
-	packages, err := filepath.Glob(filepath.Join(tmp, "cache/archives/*.deb"))
+	archives, err := filepath.Glob(filepath.Join(tmp, "cache/archives/*.deb"))
 	if err != nil {
 		return err
 	}
-	for _, deb := range packages {
+	for _, deb := range archives {
 		if err := quiet("dpkg-deb", "-x", deb, filepath.Join(tmp, "root")); err != nil {
 			return err
 		}

@@ -72,6 +72,12 @@ func run(ctx context.Context, args []string) error {
 			return manyFiles(args[1:])
 		case "walk":
 			return walk(args[1:])
+		case "blob":
+			return blob(ctx, args[1:], os.Stdout)
+		case "delay":
+			return delay(ctx, args[1:])
+		case "client":
+			return client(ctx, args[1:])
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -169,7 +175,7 @@ func (b *bench) choose(names, cache string) error {
 	for _, name := range slices.Compact(splitList(names)) {
 		if name != "holdfast" && found.root == "" {
 			var err error
-			if found, err = install(cache); err != nil {
+			if found, err = install(cache, backupPeers); err != nil {
 				return err
 			}
 		}

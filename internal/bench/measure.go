@@ -49,6 +49,9 @@ func (s *sample) run(c command) error {
 	var out bytes.Buffer
 	cmd := c.cmd()
 	cmd.Stdout, cmd.Stderr = &out, &out
+	if c.stdout != nil {
+		cmd.Stdout = c.stdout
+	}
 	start := time.Now()
 	err := cmd.Run()
 	s.wall += time.Since(start)

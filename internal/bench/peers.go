@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,8 @@ type command struct {
 	argv []string
 	dir  string
 	env  []string // beside PATH and HOME; passwords are here, never in argv
+
+	stdout io.Writer // nil: shown if it fails
 }
 
 // restic is run with its defaults, which encrypt and compress and look at

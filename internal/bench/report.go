@@ -20,13 +20,17 @@ func (b *bench) median(tool, step string) (sample, bool) {
 	if len(all) == 0 {
 		return sample{}, false
 	}
+	return medianOf(all), true
+}
+
+func medianOf(all []sample) sample {
 	return sample{
 		wall:    middle(all, func(s sample) float64 { return float64(s.wall) }).wall,
 		cpu:     middle(all, func(s sample) float64 { return float64(s.cpu) }).cpu,
 		memory:  middle(all, func(s sample) float64 { return float64(s.memory) }).memory,
 		stored:  middle(all, func(s sample) float64 { return float64(s.stored) }).stored,
 		objects: middle(all, func(s sample) float64 { return float64(s.objects) }).objects,
-	}, true
+	}
 }
 
 func middle(all []sample, by func(sample) float64) sample {

@@ -90,6 +90,14 @@ type Config struct {
 	// Put holds at most PartSize * (Concurrency + 1) bytes in memory.
 	Concurrency int
 
+	// ListAhead is how many pages a listing fetches ahead of its consumer, where
+	// slashes in the keys divide them into parts; up to 64, 0 means that it asks
+	// for one page after the other. It is for many keys far away. A page has a
+	// thousand objects and takes some 300 kB; at most ListAhead + 3 are held, up
+	// to four times that where parts are in parts. The store must group keys by
+	// a delimiter as AWS does.
+	ListAhead int
+
 	// Attempts is how often a request is made before it fails; 0 means 5.
 	// Between them the store waits as the SDK's standard mode does, and it
 	// stops trying again when most requests fail.
@@ -97,10 +105,13 @@ type Config struct {
 }
 
 // Store is a bucket as a [provider.BlobStore], a [provider.Locker], a
-// [provider.Versioner] and a [provider.Warmer]. It is safe for concurrent use.
+// [provider.Versioner], a [provider.Warmer] and a [provider.Copier]. It is safe for
+// concurrent use.
 type Store struct {
 	c      Config
 	client *s3.Client
+
+	copyPart int64 // bytes that one request copies
 
 	probing           sync.Mutex
 	locks             bool  // the bucket is known to take retentions
@@ -112,6 +123,7 @@ var (
 	_ provider.Locker    = (*Store)(nil)
 	_ provider.Versioner = (*Store)(nil)
 	_ provider.Warmer    = (*Store)(nil)
+	_ provider.Copier    = (*Store)(nil)
 )
 
 // Open returns the bucket of c. It reads the configuration of the environment
@@ -124,7 +136,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aws: %w", err)
 	}
-	return &Store{c: c, client: s3.NewFromConfig(loaded, func(o *s3.Options) {
+	return &Store{c: c, copyPart: copyPart, client: s3.NewFromConfig(loaded, func(o *s3.Options) {
 		o.UsePathStyle = c.PathStyle
 		// The store gets the checksum that Checksum says, and none that the
 		// SDK would add: other stores than AWS refuse those.
@@ -174,9 +186,10 @@ func (c *Config) complete() error {
 			fault(field, "%d, want %d to %d", *v, low, high)
 		}
 	}
-	concurrency := int64(c.Concurrency)
+	concurrency, ahead := int64(c.Concurrency), int64(c.ListAhead)
 	number("PartSize", &c.PartSize, defaultPartSize, minPartSize, maxPartSize)
 	number("Concurrency", &concurrency, defaultConcurrency, 1, 1000)
+	number("ListAhead", &ahead, 0, 0, 64)
 	c.Concurrency = int(concurrency)
 	return errors.Join(errs...)
 }

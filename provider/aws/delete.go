@@ -32,7 +32,7 @@ func (s *Store) Delete(ctx context.Context, key string, o provider.DeleteOptions
 }
 
 func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions) error {
-	present, err := s.head(ctx, key)
+	present, err := s.head(ctx, key, "")
 	switch {
 	case isMissing(err):
 		return nil

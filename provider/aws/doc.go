@@ -1,6 +1,7 @@
 // Package aws is object storage that speaks the protocol of S3, of AWS or of
 // another store, as a [provider.BlobStore] with the powers of a
-// [provider.Locker], a [provider.Versioner] and a [provider.Warmer].
+// [provider.Locker], a [provider.Versioner], a [provider.Warmer] and a
+// [provider.Copier].
 //
 //	store, err := aws.Open(ctx, aws.Config{Bucket: "backups", Region: "eu-central-1"})
 //
@@ -20,6 +21,15 @@
 // that the credential must be allowed to get the object; where it may not, a
 // Put after a lost reply fails with an error that is no [provider.ErrConflict]
 // and says that the outcome is unknown.
+//
+// CopyFrom has the service copy, from any bucket that the credential may read
+// at the same endpoint, in whatever region. It always says which ETag it means,
+// so that what is copied is what was listed. A copy without a condition can be
+// made again after a lost reply; one with a condition is made in parts, since
+// stores that know no conditions of copies ignore them, and is found by its name.
+//
+// Listings ask for one page after the other; [Config.ListAhead] fetches several
+// parts of the keys beside each other, for a distant bucket of many keys.
 //
 // The Version of an object is its ETag. Get with the Version of one that was
 // replaced or deleted looks its version ID up in the history of the key.
@@ -45,6 +55,8 @@
 //
 //   - read: s3:ListBucket, s3:GetObject, s3:GetObjectVersion,
 //     s3:ListBucketVersions, s3:GetObjectRetention
+//   - copy: of the source s3:GetObject, and s3:GetObjectVersion for a version
+//     that was replaced; of the destination as write
 //   - write: s3:PutObject, s3:AbortMultipartUpload, and with Retain
 //     s3:PutObjectRetention and s3:GetBucketObjectLockConfiguration
 //   - maintain: s3:DeleteObject, s3:PutObjectRetention,

@@ -252,3 +252,7 @@ func TestNoSuchBucket(t *testing.T) {
 		}
 	}
 }
+
+func uploadsOf(bucket, prefix string) *s3.ListMultipartUploadsInput {
+	return &s3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &prefix}
+}

@@ -133,17 +133,21 @@ func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) 
 	return out.Body, f, nil
 }
 
-// headers are all that the store tells of the present object.
-func (s *Store) headers(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
+// headers are all that the store tells of the present object, or of the
+// version of an ID.
+func (s *Store) headers(ctx context.Context, key, id string) (*s3.HeadObjectOutput, error) {
 	in := &s3.HeadObjectInput{Bucket: &s.c.Bucket, Key: &key}
+	if id != "" {
+		in.VersionId = &id
+	}
 	c := s.c.sse()
 	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
 	return s.client.HeadObject(ctx, in)
 }
 
-// head describes the present object.
-func (s *Store) head(ctx context.Context, key string) (found, error) {
-	out, err := s.headers(ctx, key)
+// head describes the present object, or the version of an ID.
+func (s *Store) head(ctx context.Context, key, id string) (found, error) {
+	out, err := s.headers(ctx, key, id)
 	if err != nil {
 		return found{}, err
 	}
@@ -161,7 +165,7 @@ func (s *Store) Stat(ctx context.Context, key string) (provider.Info, error) {
 	err := errors.Join(ctx.Err(), remote.CheckKey(key))
 	if err == nil {
 		var f found
-		if f, err = s.head(ctx, key); err == nil {
+		if f, err = s.head(ctx, key, ""); err == nil {
 			return f.Info, nil
 		}
 	}

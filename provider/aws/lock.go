@@ -29,7 +29,7 @@ func (s *Store) Lock(ctx context.Context, key string, r provider.Retention) erro
 }
 
 func (s *Store) lock(ctx context.Context, key string, r provider.Retention) error {
-	present, err := s.head(ctx, key)
+	present, err := s.head(ctx, key, "")
 	switch {
 	case isMissing(err):
 		return provider.ErrNotFound
@@ -54,7 +54,7 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 	}
 	// Another may have made it stronger since. Stores refuse that in different
 	// words, AccessDenied or InvalidRequest.
-	if now, headErr := s.head(ctx, key); headErr == nil && now.id == present.id && remote.Weaker(r, now.Retain) {
+	if now, headErr := s.head(ctx, key, ""); headErr == nil && now.id == present.id && remote.Weaker(r, now.Retain) {
 		return fmt.Errorf("%w: %w", provider.ErrLocked, err)
 	}
 	return err

@@ -6,14 +6,18 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
@@ -37,18 +41,32 @@ func (s *Store) Put(ctx context.Context, key string, body provider.Body, o provi
 }
 
 func (s *Store) put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
-	if err := errors.Join(ctx.Err(), remote.CheckKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
+	w, err := s.begun(ctx, key, o)
+	if err != nil {
 		return provider.Info{}, err
+	}
+	return w.judged(ctx, func() (provider.Info, error) { return w.once(ctx, body) })
+}
+
+// begun checks what is asked of a write.
+func (s *Store) begun(ctx context.Context, key string, o provider.PutOptions) (*write, error) {
+	if err := errors.Join(ctx.Err(), remote.CheckKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
+		return nil, err
 	}
 	w := &write{s: s, key: key, o: o, name: rand.Text()}
 	if !o.Retain.IsZero() {
 		if err := s.takesLocks(ctx); err != nil {
-			return provider.Info{}, err
+			return nil, err
 		}
 		w.o.Retain.Until = remote.WholeSeconds(o.Retain.Until)
 	}
+	return w, nil
+}
+
+// judged makes a write until the store has judged its conditions.
+func (w *write) judged(ctx context.Context, once func() (provider.Info, error)) (provider.Info, error) {
 	for attempt := 1; ; attempt++ {
-		info, err := w.once(ctx, body)
+		info, err := once()
 		if !isBusy(err) || attempt == busyAttempts {
 			return info, err
 		}
@@ -83,7 +101,7 @@ func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, e
 	if err := remote.ReadPart(ctx, body, b, 0); err != nil {
 		return provider.Info{}, err
 	}
-	sum := sha256.Sum256(b)
+	sum := sumOf(body, b)
 	if w.o.SHA256 != [32]byte{} && w.o.SHA256 != sum {
 		return provider.Info{}, provider.ErrCorrupt
 	}
@@ -102,11 +120,34 @@ func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, e
 	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.algorithm, c.key, c.sum
 
 	var tries conn.Attempts
-	out, err := w.s.client.PutObject(ctx, in, s3.WithAPIOptions(tries.Watch))
+	out, err := w.s.client.PutObject(ctx, in, s3.WithAPIOptions(tries.Watch, signed(sum)))
 	if err != nil {
 		return w.outcome(ctx, err, &tries)
 	}
 	return w.info(out.ETag, int64(len(b)), sum), nil
+}
+
+// sumOf is the SHA-256 of b, which was read from body. A body that knows its
+// own is believed as long as the CRC-32C says that b is what it knows it of.
+func sumOf(body provider.Body, b []byte) [32]byte {
+	if s, ok := body.(provider.Summed); ok && s.CRC32C() == crc32.Checksum(b, castagnoli) {
+		return s.SHA256()
+	}
+	return sha256.Sum256(b)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// signed gives the signature of a request the SHA-256 of its content, which
+// the SDK would compute once more.
+func signed(sum [32]byte) func(*middleware.Stack) error {
+	text := hex.EncodeToString(sum[:])
+	return func(stack *middleware.Stack) error {
+		return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("holdfast-signed",
+			func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+				return next.HandleFinalize(v4.SetPayloadHash(ctx, text), in)
+			}), middleware.Before)
+	}
 }
 
 func (w *write) info(etag *string, size int64, sum [32]byte) provider.Info {
@@ -149,7 +190,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *conn.Attempts) (p
 	}
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	found, readErr := w.s.head(look, w.key)
+	found, readErr := w.s.head(look, w.key, "")
 	switch {
 	case readErr == nil && found.write == w.name:
 		return found.Info, nil

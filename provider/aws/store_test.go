@@ -117,6 +117,8 @@ var makeUp = func() map[string]func(provider.BlobStore) provider.BlobStore {
 // an object it describes.
 type told struct{ *aws.Store }
 
+func (s told) Unwrap() provider.BlobStore { return s.Store }
+
 func (s told) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
 	r, info, err := s.Store.Get(ctx, key, o)
 	if err == nil && o.Version == "" {

@@ -32,7 +32,7 @@ func (s *Store) Warm(ctx context.Context, key string, o provider.WarmOptions) (p
 }
 
 func (s *Store) warm(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error) {
-	out, err := s.headers(ctx, key)
+	out, err := s.headers(ctx, key, "")
 	if err != nil {
 		return "", err
 	}

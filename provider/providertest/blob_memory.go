@@ -48,6 +48,7 @@ var (
 	_ provider.BlobStore = (*Memory)(nil)
 	_ provider.Locker    = (*Memory)(nil)
 	_ provider.Warmer    = (*Memory)(nil)
+	_ provider.Copier    = (*Memory)(nil)
 )
 
 // NewMemory returns an empty store.
@@ -108,7 +109,45 @@ func (m *Memory) put(ctx context.Context, key string, body provider.Body, o prov
 	if o.SHA256 != [32]byte{} && o.SHA256 != sum {
 		return provider.Info{}, provider.ErrCorrupt
 	}
+	return m.commit(key, b, sum, o)
+}
 
+// CopyFrom implements [provider.Copier]; any Memory is of the same service.
+func (m *Memory) CopyFrom(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
+	info, err := m.copyFrom(ctx, key, from, source, o)
+	if err != nil {
+		return provider.Info{}, memoryError("copy", key, err)
+	}
+	return info, nil
+}
+
+func (m *Memory) copyFrom(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
+	origin, fromKey, ok := provider.Located[*Memory](from, source.Key)
+	if !ok {
+		return provider.Info{}, fmt.Errorf("the source is no Memory: %w", errors.ErrUnsupported)
+	}
+	if err := errors.Join(checkMemoryKey(key), checkMemoryMeta(o.Meta), checkMemoryRetention(o.Retain)); err != nil {
+		return provider.Info{}, err
+	}
+	obj, err := origin.find(ctx, fromKey)
+	switch {
+	case err != nil:
+		return provider.Info{}, fmt.Errorf("source: %w", err)
+	case source.Version != "" && source.Version != obj.info.Version:
+		return provider.Info{}, fmt.Errorf("source: %w", provider.ErrNotFound)
+	case !obj.cold.readable():
+		return provider.Info{}, provider.ErrCold
+	case o.SHA256 != [32]byte{} && o.SHA256 != obj.info.SHA256:
+		return provider.Info{}, provider.ErrCorrupt
+	}
+	if o.Meta == nil {
+		o.Meta = obj.info.Meta
+	}
+	return m.commit(key, obj.body, obj.info.SHA256, o)
+}
+
+// commit stores what has been read.
+func (m *Memory) commit(key string, b []byte, sum [32]byte, o provider.PutOptions) (provider.Info, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()

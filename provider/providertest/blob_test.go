@@ -54,8 +54,8 @@ func TestCheckCleansUp(t *testing.T) {
 			skipped++
 		}
 	}
-	if report.Err() != nil || skipped != 10 || len(report.Left) != 0 {
-		t.Errorf("want the 8 clauses about retention and the 2 about cold tiers skipped and all others passed:\n%v", report)
+	if report.Err() != nil || skipped != 11 || len(report.Left) != 0 {
+		t.Errorf("want the 9 clauses about retention and the 2 about cold tiers skipped and all others passed:\n%v", report)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestUnsupportedIsNoFailure(t *testing.T) {
 		t.Error(err)
 	}
 	for _, r := range report.Results {
-		if about := strings.HasPrefix(r.ID, "blob/retain") || strings.HasPrefix(r.ID, "blob/lock") || strings.HasPrefix(r.ID, "blob/versions") || ofWarm(r.ID); about != (r.Outcome == providertest.Unsupported) {
+		if about := strings.HasPrefix(r.ID, "blob/retain") || strings.HasPrefix(r.ID, "blob/lock") || strings.HasPrefix(r.ID, "blob/copy") || strings.HasPrefix(r.ID, "blob/versions") || ofWarm(r.ID); about != (r.Outcome == providertest.Unsupported) {
 			t.Errorf("%s: %s", r.ID, r.Outcome)
 		}
 	}

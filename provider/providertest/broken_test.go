@@ -27,6 +27,7 @@ type broken struct {
 	list   func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error]
 	lock   func(ctx context.Context, key string, r provider.Retention) error
 	warm   func(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error)
+	copy   func(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) // nil: none
 
 	versions func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] // nil: none
 }
@@ -62,6 +63,13 @@ func (b *broken) Lock(ctx context.Context, key string, r provider.Retention) err
 
 func (b *broken) Warm(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error) {
 	return b.warm(ctx, key, o)
+}
+
+func (b *broken) CopyFrom(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
+	if b.copy == nil {
+		return provider.Info{}, &provider.Error{Op: "copy", Provider: "broken", Err: errors.ErrUnsupported}
+	}
+	return b.copy(ctx, key, from, source, o)
 }
 
 func (b *broken) Versions(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] {
@@ -100,7 +108,7 @@ func clauseIDs() []string {
 func ofWarm(id string) bool { return strings.HasPrefix(id, "blob/warm") }
 
 func TestBrokenStores(t *testing.T) {
-	all := slices.Concat(brokenReads, brokenPuts, brokenConditions, brokenLists, brokenVersions, brokenLocks, brokenWarms)
+	all := slices.Concat(brokenReads, brokenPuts, brokenConditions, brokenLists, brokenVersions, brokenCopies, brokenLocks, brokenWarms)
 	clauses := clauseIDs()
 	found := map[string]bool{}
 	t.Run("stores", func(t *testing.T) {

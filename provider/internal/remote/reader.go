@@ -85,6 +85,32 @@ func (r *reader) Read(p []byte) (int, error) {
 	return 0, r.err
 }
 
+// WriteTo implements [io.WriterTo], so that io.Copy moves large pieces: of a
+// fast network each one costs two calls of the kernel.
+func (r *reader) WriteTo(w io.Writer) (n int64, err error) {
+	const piece = 256 << 10
+	b := make([]byte, max(min(r.End-r.At, piece), 1))
+	for {
+		got, err := r.Read(b)
+		if got > 0 {
+			put, err := w.Write(b[:got])
+			n += int64(put)
+			if err == nil && put < got {
+				err = io.ErrShortWrite
+			}
+			if err != nil {
+				return n, err
+			}
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
 // reopen goes on after a connection broke with err.
 func (r *reader) reopen(err error) {
 	if err == io.EOF {

@@ -56,6 +56,14 @@ func TestReaderGoesOn(t *testing.T) {
 		if r.Close() != nil {
 			t.Errorf("%s: close", name)
 		}
+		// io.Copy moves the same bytes, and fails in the same way.
+		var copied bytes.Buffer
+		body, _ = open(0)
+		r = Stream{Body: body, End: int64(len(content)), Again: open, Sum: sha256.Sum256(content), Fail: func(err error) error { return err }}.Reader()
+		n, err := io.Copy(&copied, r)
+		if !errors.Is(err, c.want) || c.want == nil && !bytes.Equal(copied.Bytes(), content) || n != int64(copied.Len()) {
+			t.Errorf("%s: copied %d bytes, %v", name, n, err)
+		}
 	}
 }
 
@@ -69,6 +77,14 @@ func TestReaderVerifies(t *testing.T) {
 	s.Sum = sha256.Sum256(content)
 	if _, err := io.ReadAll(s.Reader()); !errors.Is(err, provider.ErrCorrupt) {
 		t.Errorf("other bytes: %v", err)
+	}
+	s = stream("Content")
+	s.Sum = sha256.Sum256(content)
+	if _, err := io.Copy(io.Discard, s.Reader()); !errors.Is(err, provider.ErrCorrupt) {
+		t.Errorf("other bytes, copied: %v", err)
+	}
+	if n, err := io.Copy(full{}, stream("content").Reader()); n != 3 || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("copied to what takes 3 bytes: %d, %v", n, err)
 	}
 	for body, want := range map[string]error{"content": nil, "Content": provider.ErrCorrupt} {
 		s := stream(body)
@@ -92,3 +108,8 @@ func TestReaderVerifies(t *testing.T) {
 		t.Errorf("cannot be opened again: %q, %v", b, err)
 	}
 }
+
+// full takes three bytes.
+type full struct{}
+
+func (full) Write(p []byte) (int, error) { return min(3, len(p)), nil }

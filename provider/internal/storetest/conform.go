@@ -109,6 +109,9 @@ func (s Subject) examine(t *testing.T, store, second provider.BlobStore, id stri
 	if _, warms := provider.As[provider.Warmer](store); r.Outcome == providertest.Skipped && !warms && strings.HasPrefix(id, "blob/warm") {
 		r.Outcome = providertest.Unsupported // without Cool it is not even asked
 	}
+	if _, copies := provider.As[provider.Copier](store); !copies && r.Outcome == providertest.Unsupported && ofCopies(id) {
+		why = noCopier
+	}
 	found := Finding{Outcome: string(r.Outcome), Why: why}
 	switch {
 	case r.Outcome == providertest.Pass && exact:
@@ -133,6 +136,11 @@ func (s Subject) examine(t *testing.T, store, second provider.BlobStore, id stri
 	}
 	return found
 }
+
+// noCopier is why the clauses about copies find nothing to examine.
+const noCopier = "the store is no provider.Copier"
+
+func ofCopies(id string) bool { return strings.HasPrefix(id, "blob/copy") || id == "blob/retain-copy" }
 
 // why looks a clause up in Differs; exact is whether by its own name.
 func (s Subject) why(id string) (why string, exact bool) {

@@ -45,6 +45,10 @@ const (
 	ControlAnswer   = time.Minute
 )
 
+// maxIdle is how many connections wait to be used again; the transport closes
+// them after a minute and a half.
+const maxIdle = 256
+
 // Complete validates a Config and fills in what is zero. It calls fault with
 // the name of each field that is wrong.
 func (c *Config) Complete(fault func(field, format string, args ...any)) {
@@ -113,9 +117,11 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 }
 
 // client leaves the transport as the SDK has it, proxies of the environment
-// included.
+// included, but for the connections that wait to be used again: it keeps ten,
+// and so opens others all the time for who has more requests under way.
 func (c Config) client() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = maxIdle, maxIdle
 		t.ResponseHeaderTimeout = c.Answer
 		if len(c.CA) == 0 {
 			return

@@ -1,0 +1,195 @@
+package aws_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"maps"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/internal/testenv"
+	"github.com/holdfast-go/holdfast/provider"
+	store "github.com/holdfast-go/holdfast/provider/aws"
+	"github.com/holdfast-go/holdfast/provider/providertest"
+)
+
+func copied(t *testing.T, s provider.BlobStore, key string, want []byte) provider.Info {
+	t.Helper()
+	b, info, err := provider.ReadAll(t.Context(), s, key, int64(len(want)))
+	if err != nil || !bytes.Equal(b, want) {
+		t.Errorf("%s: %d bytes, %v; want the %d of the source", key, len(b), err, len(want))
+	}
+	return info
+}
+
+// A copy whose reply was lost is made once, and says so: without a condition
+// because it is made again, with one because its name says that it is the one.
+func TestCopyWithLostReply(t *testing.T) {
+	for _, start := range bothServers {
+		server := start(t)
+		n := newNetwork(t, server)
+		from := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint = n.url })
+		to := open(t, server, server.NewBucket(t, testenv.BucketOptions{Versions: true}), server.Credential, func(c *store.Config) { c.Endpoint = n.url })
+		content := noise(10_000)
+		source, err := from.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{Meta: map[string]string{"a": "b"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var version provider.Version
+		for _, o := range []provider.PutOptions{{}, {Meta: map[string]string{"c": "d"}}, {IfMatch: "of the last"}} {
+			if o.IfMatch != "" {
+				o.IfMatch = version
+			}
+			happened := n.breaks(1, commits, lost)
+			info, err := to.CopyFrom(t.Context(), "y", from, source, o)
+			if err != nil || happened.Load() != 1 {
+				t.Fatalf("%s: copy with %+v: %v; %d replies were lost", server.Name, o, err, happened.Load())
+			}
+			if got := copied(t, to, "y", content); got.Version != info.Version || got.SHA256 != sha256.Sum256(content) {
+				t.Errorf("%s: copy says version %q, get %q", server.Name, info.Version, got.Version)
+			}
+			version = info.Version
+		}
+		n.breaks(1, commits, lost)
+		if _, err := to.CopyFrom(t.Context(), "new", from, source, provider.PutOptions{IfAbsent: true}); err != nil {
+			t.Errorf("%s: with IfAbsent: %v", server.Name, err)
+		}
+		n.breaks(1, commits, lost)
+		if _, err := to.CopyFrom(t.Context(), "new", from, source, provider.PutOptions{IfAbsent: true}); err == nil {
+			t.Errorf("%s: a second copy with IfAbsent says that it succeeded", server.Name)
+		}
+	}
+}
+
+// When each reply is lost the outcome is unknown or, with a name, looked up;
+// it is never a conflict nor a missing source.
+func TestCopyWithAllRepliesLost(t *testing.T) {
+	server := testenv.MinIO(t)
+	n := newNetwork(t, server)
+	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint, c.Attempts = n.url, 2 })
+	source, err := s.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.breaks(1000, commits, lost)
+	if _, err := s.CopyFrom(t.Context(), "named", s, source, provider.PutOptions{Meta: map[string]string{}}); err != nil {
+		t.Errorf("it is there, and the copy says: %v", err)
+	}
+	_, err = s.CopyFrom(t.Context(), "plain", s, source, provider.PutOptions{})
+	if err == nil || errors.Is(err, provider.ErrConflict) || errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("nobody knows what happened, and the copy says: %v", err)
+	}
+}
+
+// What is large is copied in parts beside each other, each of the version that
+// was asked for; a source that is replaced on the way leaves nothing behind.
+func TestCopyInParts(t *testing.T) {
+	for _, start := range bothServers {
+		server := start(t)
+		n := newNetwork(t, server)
+		bucket := server.NewBucket(t, testenv.BucketOptions{})
+		s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.Concurrency = n.url, 2 })
+		s.CopyInPartsOf(5 << 20)
+		content := noise(5<<20 + 1000) // one part and a little
+		source, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{SHA256: sha256.Sum256(content)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := n.breaks(1<<30, func(r *http.Request) bool { return r.Header.Get("X-Amz-Copy-Source-Range") != "" }, func(*http.Response) error { return nil })
+		info, err := s.CopyFrom(t.Context(), "y", s, source, provider.PutOptions{})
+		if err != nil || parts.Load() != 2 {
+			t.Fatalf("%s: %v, in %d parts, want 2", server.Name, err, parts.Load())
+		}
+		if got := copied(t, s, "y", content); got.Version != info.Version || got.SHA256 != source.SHA256 || info.Size != source.Size {
+			t.Errorf("%s: copy says %+v, get %+v", server.Name, info, got)
+		}
+
+		var once atomic.Bool
+		n.breaks(1<<30, func(r *http.Request) bool { return r.URL.Query().Has("uploads") }, func(*http.Response) error {
+			if once.CompareAndSwap(false, true) { // the upload has begun, no part has been copied
+				direct := open(t, server, bucket, server.Credential, nil)
+				_, err := direct.Put(context.Background(), "x", provider.Bytes(noise(5<<20+1001)), provider.PutOptions{})
+				return err
+			}
+			return nil
+		})
+		_, err = s.CopyFrom(t.Context(), "z", s, source, provider.PutOptions{})
+		if !errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) {
+			t.Errorf("%s: the source was replaced, and the copy says: %v", server.Name, err)
+		}
+		if _, err := s.Stat(t.Context(), "z"); !errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%s: a copy of what was replaced: %v", server.Name, err)
+		}
+		uploads, err := server.Client().ListMultipartUploads(t.Context(), uploadsOf(bucket, "z"))
+		if err != nil || len(uploads.Uploads) > 0 {
+			t.Errorf("%s: %v, %d uploads are left", server.Name, err, len(uploads.Uploads))
+		}
+	}
+}
+
+// One request for an object of a listing: nothing is asked before.
+func TestCopyRequests(t *testing.T) {
+	server := testenv.VersityGW(t)
+	n := newNetwork(t, server)
+	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint = n.url })
+	meta := map[string]string{"a": "b"}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{Meta: meta}); err != nil {
+		t.Fatal(err)
+	}
+	for info, err := range s.List(t.Context(), "x", provider.ListOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		requests := n.breaks(1<<30, func(*http.Request) bool { return true }, func(*http.Response) error { return nil })
+		if _, err := s.CopyFrom(t.Context(), "y", s, info, provider.PutOptions{}); err != nil || requests.Load() != 1 {
+			t.Errorf("%v, %d requests, want 1", err, requests.Load())
+		}
+	}
+	if info := copied(t, s, "y", []byte("content")); !maps.Equal(info.Meta, meta) {
+		t.Errorf("%q, want %q", info.Meta, meta)
+	}
+	// Onto itself, which changes the metadata alone.
+	if _, err := s.CopyFrom(t.Context(), "y", s, provider.Info{Key: "y"}, provider.PutOptions{Meta: map[string]string{"c": "d"}}); err != nil {
+		t.Error(err)
+	}
+	if info := copied(t, s, "y", []byte("content")); info.Meta["c"] != "d" || len(info.Meta) != 1 {
+		t.Errorf("onto itself: %q", info.Meta)
+	}
+}
+
+// What the service cannot or may not copy, it says, and leaves nothing.
+func TestCopyRefused(t *testing.T) {
+	server, other := testenv.MinIO(t), testenv.VersityGW(t)
+	bucket := server.NewBucket(t, testenv.BucketOptions{})
+	from := open(t, server, bucket, server.Credential, nil)
+	source, err := from.Put(t.Context(), "data/x", provider.Bytes([]byte("content")), provider.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := open(t, other, other.NewBucket(t, testenv.BucketOptions{}), other.Credential, nil)
+	if _, err := elsewhere.CopyFrom(t.Context(), "y", from, source, provider.PutOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("from another service: %v", err)
+	}
+	blind := open(t, server, bucket, server.CreateOnly(t, bucket, "data/"), nil)
+	for _, o := range []provider.PutOptions{{}, {IfAbsent: true}} {
+		if _, err := blind.CopyFrom(t.Context(), "y", from, source, o); !errors.Is(err, fs.ErrPermission) || errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("by a credential that may not read, %+v: %v", o, err)
+		}
+	}
+	if _, err := from.CopyFrom(t.Context(), "y", providertest.NewMemory(), source, provider.PutOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("from memory: %v", err)
+	}
+	for _, key := range []string{"", "a//b", strings.Repeat("k", 2000)} {
+		if _, err := from.CopyFrom(t.Context(), key, from, source, provider.PutOptions{}); !errors.Is(err, provider.ErrInvalidKey) {
+			t.Errorf("to %.10q: %v", key, err)
+		}
+	}
+	if _, err := from.Stat(t.Context(), "y"); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("something was copied: %v", err)
+	}
+}
