@@ -3,6 +3,7 @@ package aws_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	store "github.com/holdfast-go/holdfast/provider/aws"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 )
 
 // What is listed by parts is what is listed one page after the other, on
@@ -18,10 +20,10 @@ import (
 func TestListAhead(t *testing.T) {
 	for _, start := range bothServers {
 		server := start(t)
-		n := newNetwork(t, server)
+		n := badnet.New(t, server.Endpoint, httptest.NewServer)
 		bucket := server.NewBucket(t, testenv.BucketOptions{})
 		plain := open(t, server, bucket, server.Credential, nil)
-		ahead := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.ListAhead = n.url, 4 })
+		ahead := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.ListAhead = n.URL, 4 })
 		keys := []string{"a-b", "a.b", "ä/ö ü+%/x", "zz", "z-", "z0"}
 		for i := range 1100 { // more than a page, in parts of parts
 			keys = append(keys, fmt.Sprintf("a/%d/%04d", i/600, i))
@@ -41,7 +43,7 @@ func TestListAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		slices.Sort(keys)
-		grouped := n.breaks(1<<30, func(r *http.Request) bool { return r.URL.Query().Get("delimiter") != "" }, func(*http.Response) error { return nil })
+		grouped := n.Breaks(1<<30, func(r *http.Request) bool { return r.URL.Query().Get("delimiter") != "" }, func(*http.Response) error { return nil })
 		for _, c := range []struct{ prefix, after string }{{}, {prefix: "a/"}, {prefix: "a"}, {after: "a/0/0010"}, {prefix: "z/"}, {after: "m-1/400"}, {prefix: "m", after: "m-0"}, {prefix: "none"}} {
 			var got []string
 			for info, err := range ahead.List(t.Context(), c.prefix, provider.ListOptions{StartAfter: c.after}) {

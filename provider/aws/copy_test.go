@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	store "github.com/holdfast-go/holdfast/provider/aws"
+	"github.com/holdfast-go/holdfast/provider/internal/badnet"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
@@ -32,9 +34,9 @@ func copied(t *testing.T, s provider.BlobStore, key string, want []byte) provide
 func TestCopyWithLostReply(t *testing.T) {
 	for _, start := range bothServers {
 		server := start(t)
-		n := newNetwork(t, server)
-		from := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint = n.url })
-		to := open(t, server, server.NewBucket(t, testenv.BucketOptions{Versions: true}), server.Credential, func(c *store.Config) { c.Endpoint = n.url })
+		n := badnet.New(t, server.Endpoint, httptest.NewServer)
+		from := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
+		to := open(t, server, server.NewBucket(t, testenv.BucketOptions{Versions: true}), server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
 		content := noise(10_000)
 		source, err := from.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{Meta: map[string]string{"a": "b"}})
 		if err != nil {
@@ -45,7 +47,7 @@ func TestCopyWithLostReply(t *testing.T) {
 			if o.IfMatch != "" {
 				o.IfMatch = version
 			}
-			happened := n.breaks(1, commits, lost)
+			happened := n.Breaks(1, commits, badnet.Lost)
 			info, err := to.CopyFrom(t.Context(), "y", from, source, o)
 			if err != nil || happened.Load() != 1 {
 				t.Fatalf("%s: copy with %+v: %v; %d replies were lost", server.Name, o, err, happened.Load())
@@ -55,11 +57,11 @@ func TestCopyWithLostReply(t *testing.T) {
 			}
 			version = info.Version
 		}
-		n.breaks(1, commits, lost)
+		n.Breaks(1, commits, badnet.Lost)
 		if _, err := to.CopyFrom(t.Context(), "new", from, source, provider.PutOptions{IfAbsent: true}); err != nil {
 			t.Errorf("%s: with IfAbsent: %v", server.Name, err)
 		}
-		n.breaks(1, commits, lost)
+		n.Breaks(1, commits, badnet.Lost)
 		if _, err := to.CopyFrom(t.Context(), "new", from, source, provider.PutOptions{IfAbsent: true}); err == nil {
 			t.Errorf("%s: a second copy with IfAbsent says that it succeeded", server.Name)
 		}
@@ -70,13 +72,13 @@ func TestCopyWithLostReply(t *testing.T) {
 // it is never a conflict nor a missing source.
 func TestCopyWithAllRepliesLost(t *testing.T) {
 	server := testenv.MinIO(t)
-	n := newNetwork(t, server)
-	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint, c.Attempts = n.url, 2 })
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint, c.Attempts = n.URL, 2 })
 	source, err := s.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.breaks(1000, commits, lost)
+	n.Breaks(1000, commits, badnet.Lost)
 	if _, err := s.CopyFrom(t.Context(), "named", s, source, provider.PutOptions{Meta: map[string]string{}}); err != nil {
 		t.Errorf("it is there, and the copy says: %v", err)
 	}
@@ -91,16 +93,16 @@ func TestCopyWithAllRepliesLost(t *testing.T) {
 func TestCopyInParts(t *testing.T) {
 	for _, start := range bothServers {
 		server := start(t)
-		n := newNetwork(t, server)
+		n := badnet.New(t, server.Endpoint, httptest.NewServer)
 		bucket := server.NewBucket(t, testenv.BucketOptions{})
-		s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.Concurrency = n.url, 2 })
+		s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.Concurrency = n.URL, 2 })
 		s.CopyInPartsOf(5 << 20)
 		content := noise(5<<20 + 1000) // one part and a little
 		source, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{SHA256: sha256.Sum256(content)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts := n.breaks(1<<30, func(r *http.Request) bool { return r.Header.Get("X-Amz-Copy-Source-Range") != "" }, func(*http.Response) error { return nil })
+		parts := n.Breaks(1<<30, func(r *http.Request) bool { return r.Header.Get("X-Amz-Copy-Source-Range") != "" }, func(*http.Response) error { return nil })
 		info, err := s.CopyFrom(t.Context(), "y", s, source, provider.PutOptions{})
 		if err != nil || parts.Load() != 2 {
 			t.Fatalf("%s: %v, in %d parts, want 2", server.Name, err, parts.Load())
@@ -110,7 +112,7 @@ func TestCopyInParts(t *testing.T) {
 		}
 
 		var once atomic.Bool
-		n.breaks(1<<30, func(r *http.Request) bool { return r.URL.Query().Has("uploads") }, func(*http.Response) error {
+		n.Breaks(1<<30, func(r *http.Request) bool { return r.URL.Query().Has("uploads") }, func(*http.Response) error {
 			if once.CompareAndSwap(false, true) { // the upload has begun, no part has been copied
 				direct := open(t, server, bucket, server.Credential, nil)
 				_, err := direct.Put(context.Background(), "x", provider.Bytes(noise(5<<20+1001)), provider.PutOptions{})
@@ -135,8 +137,8 @@ func TestCopyInParts(t *testing.T) {
 // One request for an object of a listing: nothing is asked before.
 func TestCopyRequests(t *testing.T) {
 	server := testenv.VersityGW(t)
-	n := newNetwork(t, server)
-	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint = n.url })
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{}), server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
 	meta := map[string]string{"a": "b"}
 	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{Meta: meta}); err != nil {
 		t.Fatal(err)
@@ -145,7 +147,7 @@ func TestCopyRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		requests := n.breaks(1<<30, func(*http.Request) bool { return true }, func(*http.Response) error { return nil })
+		requests := n.Breaks(1<<30, func(*http.Request) bool { return true }, func(*http.Response) error { return nil })
 		if _, err := s.CopyFrom(t.Context(), "y", s, info, provider.PutOptions{}); err != nil || requests.Load() != 1 {
 			t.Errorf("%v, %d requests, want 1", err, requests.Load())
 		}
