@@ -45,6 +45,13 @@ func (p *Planner) actions(ctx context.Context, plan failover.Plan) (map[string]f
 			}
 			all["traffic"] = traffic
 		}
+		if p.config.TrafficSwitch != nil {
+			traffic, _, err := p.trafficSwitch(ctx)
+			if err != nil {
+				return nil, err
+			}
+			all["traffic"] = traffic
+		}
 	}
 	for name, a := range p.parts.Actions {
 		all[name] = a

@@ -41,6 +41,9 @@ func (p *Planner) Check(ctx context.Context) error {
 	if p.config.DNS != nil {
 		p.checkZone(ctx, &f)
 	}
+	if p.config.TrafficSwitch != nil {
+		p.checkTrafficSwitch(ctx, &f)
+	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}

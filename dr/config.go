@@ -34,8 +34,10 @@ type Config struct {
 
 	Failover Failover `yaml:"failover,omitempty" json:"failover,omitzero"`
 
-	// DNS is the name clients follow. Without it failover moves no traffic.
-	DNS *DNS `yaml:"dns,omitempty" json:"dns,omitempty"`
+	// DNS is the name clients follow, TrafficSwitch a switch behind a name
+	// that stays; not both. Without either failover moves no traffic.
+	DNS           *DNS           `yaml:"dns,omitempty" json:"dns,omitempty"`
+	TrafficSwitch *TrafficSwitch `yaml:"traffic_switch,omitempty" json:"traffic_switch,omitempty"`
 
 	Drill Drill `yaml:"drill,omitempty" json:"drill,omitzero"`
 }
@@ -248,6 +250,26 @@ type DNS struct {
 	AllowNotAtomic bool `yaml:"allow_not_atomic,omitempty" json:"allow_not_atomic,omitempty"`
 
 	// Options are handed to [Parts.DNS]; Secrets hold references only.
+	Options map[string]string `yaml:"options,omitempty" json:"options,omitempty"`
+	Secrets map[string]Secret `yaml:"secrets,omitempty" json:"secrets,omitempty"`
+}
+
+// TrafficSwitch is a [provider.TrafficSwitch], and what of it is open when
+// either site is in charge.
+type TrafficSwitch struct {
+	Primary []string `yaml:"primary" json:"primary"` // sites (cells, regions, endpoints) of the switch
+	Standby []string `yaml:"standby" json:"standby"`
+
+	// Follow is how long clients take to follow a switch: health checks, the
+	// TTL of what caches hold. 0 means 60 seconds.
+	Follow Duration `yaml:"follow,omitempty" json:"follow,omitzero"`
+
+	// AllowNotCompared lets an automatic failover use a service that compares
+	// nothing (provider.TrafficTraits). One that a person starts may.
+	AllowNotCompared bool `yaml:"allow_not_compared,omitempty" json:"allow_not_compared,omitempty"`
+
+	// Options are handed to [Parts.TrafficSwitch]; Secrets hold references
+	// only.
 	Options map[string]string `yaml:"options,omitempty" json:"options,omitempty"`
 	Secrets map[string]Secret `yaml:"secrets,omitempty" json:"secrets,omitempty"`
 }

@@ -35,6 +35,9 @@ type Parts struct {
 	// DNS opens the zone of Config.DNS.
 	DNS func(ctx context.Context, d DNS) (provider.DNSProvider, error)
 
+	// TrafficSwitch opens the switch of Config.TrafficSwitch.
+	TrafficSwitch func(ctx context.Context, s TrafficSwitch) (provider.TrafficSwitch, error)
+
 	// Notify holds what the channels of Config.Notify need besides their
 	// names.
 	Notify notify.Config

@@ -65,6 +65,9 @@ func New(c Config, parts Parts) (*Planner, error) {
 	if c.DNS != nil && parts.DNS == nil {
 		f.add("dns", "there is no opener for the zone", "put one into Parts.DNS")
 	}
+	if c.TrafficSwitch != nil && parts.TrafficSwitch == nil {
+		f.add("traffic_switch", "there is no opener for it", "put one into Parts.TrafficSwitch")
+	}
 	notifier, err := openNotifier(c, parts)
 	if err != nil {
 		f.add("notify", strings.ReplaceAll(err.Error(), "\n", "; "), "fill in Parts.Notify")

@@ -265,8 +265,8 @@ func (p *Planner) judgeWorkloads(w *world, plan *Plan, problem func(string, ...a
 	var b budget
 	b.add(tidy(restore), "to restore")
 	b.add(p.config.Failover.settle(), "to settle")
-	if p.config.DNS != nil {
-		b.add(p.config.DNS.ttl(), "for clients to follow DNS")
+	if p.config.movesTraffic() {
+		b.add(p.config.follow(), "for clients to follow "+p.config.followed())
 	}
 	if limit := p.config.Failover.budget(); b.total() > limit {
 		problem("this plan cannot meet a failover of %v: %v", Duration(limit), b)

@@ -91,7 +91,7 @@ var optional = map[string]bool{"traffic": true, "verify-public": true, "start": 
 // known tells which of the optional actions there are.
 func (p *Planner) known(kind failover.Kind, from, to string) map[string]bool {
 	k := map[string]bool{
-		"traffic":        p.config.DNS != nil,
+		"traffic":        p.config.movesTraffic(),
 		"verify-public":  len(p.siteParts(to).Public) > 0,
 		"start":          true,
 		"verify-private": true,
@@ -128,8 +128,8 @@ func (p *Planner) predictSteps(w *world) map[string]time.Duration {
 	if known {
 		out["restore"], out["final-sync"] = restore, restore
 	}
-	if p.config.DNS != nil {
-		out["traffic"] = p.config.DNS.ttl()
+	if p.config.movesTraffic() {
+		out["traffic"] = p.config.follow()
 	}
 	return out
 }

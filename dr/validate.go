@@ -39,6 +39,7 @@ func (c Config) Validate() error {
 	c.validateNotify(&f)
 	c.validateFailover(&f)
 	c.validateDNS(&f)
+	c.validateTrafficSwitch(&f)
 	c.validateDrill(&f)
 	return f.err()
 }

@@ -118,8 +118,8 @@ func (c Config) rtoBudget(restore time.Duration) budget {
 	}
 	b.add(restore, "to restore")
 	b.add(c.Failover.settle(), "to settle")
-	if c.DNS != nil {
-		b.add(c.DNS.ttl(), "for clients to follow DNS")
+	if c.movesTraffic() {
+		b.add(c.follow(), "for clients to follow "+c.followed())
 	}
 	return b
 }

@@ -24,7 +24,7 @@ type world struct {
 	between bool
 	unsure  bool  // active is assumed
 	control error // why lease and records could not be read
-	blind   bool  // the zone has no compare-and-swap, and nobody has allowed that; looked at in automatic mode only
+	blind   bool  // traffic moves without compare-and-swap, and nobody has allowed that; looked at in automatic mode only
 
 	sites    map[string]siteState
 	proofs   map[string][]Proof   // by workload, oldest first
@@ -58,7 +58,7 @@ func (p *Planner) read(ctx context.Context) (*world, error) {
 	if w.control == nil {
 		w.control = p.readRecords(ctx, w)
 	}
-	w.blind = p.blindDNS(ctx)
+	w.blind = p.blindDNS(ctx) || p.blindSwitch(ctx)
 	return w, ctx.Err()
 }
 

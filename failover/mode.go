@@ -60,7 +60,7 @@ type Conditions struct {
 	Lag           time.Duration // age of the newest restorable point or position at the standby
 	LagKnown      bool          // Lag was measured
 	RPO           time.Duration // objective
-	BlindDNS      bool          // traffic moves by a provider without compare-and-swap (provider.NotAtomic), and nobody has allowed that
+	BlindDNS      bool          // traffic moves by a zone or a switch without compare-and-swap (provider.NotAtomic, provider.TrafficTraits), and nobody has allowed that
 }
 
 // Arm reports every condition of automatic failover that does not hold, or
@@ -103,7 +103,7 @@ func Arm(c Conditions) error {
 		miss("the standby lags %v, the RPO is %v", c.Lag, c.RPO)
 	}
 	if c.BlindDNS {
-		miss("the DNS provider has no compare-and-swap: a deposed orchestrator could move the name back unseen")
+		miss("the zone or switch that moves traffic has no compare-and-swap: a deposed orchestrator could move it back unseen")
 	}
 	return errors.Join(errs...)
 }
