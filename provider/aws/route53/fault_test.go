@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,8 +86,12 @@ func TestLostReply(t *testing.T) {
 	x := s.set("once", "A", "192.0.2.2")
 	lost, _ := wire.First(1, "POST", wire.Lost)
 	s.Add(lost)
+	sent := len(s.Seen("POST"))
 	_, err := z.Swap(t.Context(), provider.Change{Old: x})
 	isUnknown(t, err)
+	if n := len(s.Seen("POST")) - sent; n != 2 {
+		t.Errorf("%d requests, want the lost one and the SDK's second: there is nothing to follow", n)
+	}
 	if _, err := z.Get(t.Context(), x.Name, "A"); !errors.Is(err, provider.ErrNotFound) {
 		t.Errorf("after the removal: %v", err)
 	}
@@ -187,8 +192,16 @@ func TestChangedInBetween(t *testing.T) {
 	})
 	s.Add(first)
 	now := s.set("x", "A", "192.0.2.9")
-	if _, err := z.Swap(t.Context(), provider.Change{Old: now, New: x}); err == nil || errors.Is(err, provider.ErrConflict) {
+	if _, err := z.Swap(t.Context(), provider.Change{Old: now, New: x}); err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "nobody has seen") {
 		t.Errorf("refused for another reason while Old holds: %v", err)
+	}
+	// Others have changed it, and back.
+	first, _ = wire.First(1, "POST", func(_ *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		return invalidBatch("Tried to delete resource record set, but the values provided do not match the current values"), nil
+	})
+	s.Add(first)
+	if _, err := z.Swap(t.Context(), provider.Change{Old: now, New: x}); !errors.Is(err, provider.ErrConflict) {
+		t.Errorf("refused for what Old says: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -270,6 +271,31 @@ func (s *service) count(t *testing.T, name string) (n int) {
 		}
 	}
 	return n
+}
+
+// Each of these is more than a RecordSet can say.
+func TestSpecialAttributes(t *testing.T) {
+	s := newService(t)
+	z := s.open(t, nil)
+	a := s.set("special", "A", "192.0.2.1")
+	for _, inner := range []string{
+		"<SetIdentifier>a</SetIdentifier>", "<Weight>1</Weight>", "<Region>eu-west-1</Region>", "<Failover>PRIMARY</Failover>",
+		"<GeoLocation><CountryCode>CH</CountryCode></GeoLocation>", "<GeoProximityLocation><AWSRegion>eu-west-1</AWSRegion></GeoProximityLocation>",
+		"<CidrRoutingConfig><CollectionId>c</CollectionId><LocationName>l</LocationName></CidrRoutingConfig>", "<MultiValueAnswer>true</MultiValueAnswer>",
+		"<HealthCheckId>h</HealthCheckId>", "<TrafficPolicyInstanceId>i</TrafficPolicyInstanceId>", "",
+	} {
+		s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+			if r.Action != "GET" || !strings.Contains(r.URL.Path, "/rrset") {
+				return next()
+			}
+			return wire.Answer(http.StatusOK, xmlType, `<ListResourceRecordSetsResponse `+xmlns+`><ResourceRecordSets><ResourceRecordSet><Name>`+a.Name+
+				`</Name><Type>A</Type><TTL>60</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value></ResourceRecord></ResourceRecords>`+inner+
+				`</ResourceRecordSet></ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>`), nil
+		})
+		if _, err := z.Get(t.Context(), a.Name, "A"); errors.Is(err, errors.ErrUnsupported) != (inner != "") {
+			t.Errorf("%s: %v", inner, err)
+		}
+	}
 }
 
 // What Route 53 does not take in one batch is refused here.

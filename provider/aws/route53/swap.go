@@ -2,6 +2,7 @@ package route53
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -156,6 +157,9 @@ func (z *Zones) send(ctx context.Context, in zone, batch []types.Change, tries *
 
 // refusal says why Route 53 refused a batch that was sent once.
 func (z *Zones) refusal(ctx context.Context, in zone, changes []dnsrecord.Change, err error) error {
+	if e, ok := errors.AsType[*types.InvalidChangeBatch](err); ok && len(e.Messages) > 0 {
+		err = fmt.Errorf("%s: %w", strings.Join(e.Messages, "; "), err) // the SDK leaves them out
+	}
 	if conditionOf(err) {
 		return fmt.Errorf("%w: %w", provider.ErrConflict, err)
 	}
@@ -179,9 +183,6 @@ func conditionOf(err error) bool {
 
 // outcome finds out what became of a batch to which a reply was lost.
 func (z *Zones) outcome(ctx context.Context, in zone, changes []dnsrecord.Change, err error) (provider.ChangeRef, error) {
-	if ctx.Err() != nil {
-		return "", err
-	}
 	_, done, readErr := z.holds(ctx, in, changes)
 	if readErr != nil {
 		return "", &unknown{fmt.Errorf("a reply was lost, and the zone cannot be read (%v): %w", readErr, err)}
@@ -225,11 +226,8 @@ func (z *Zones) holds(ctx context.Context, in zone, changes []dnsrecord.Change) 
 	}
 	old, done = true, true
 	for _, c := range changes {
-		isOld, oldErr := names[c.Name].same(c.Type, c.From)
-		isNew, newErr := names[c.Name].same(c.Type, c.To)
-		if oldErr != nil || newErr != nil { // an alias, say: neither
-			isOld, isNew = false, false
-		}
+		isOld, _ := names[c.Name].same(c.Type, c.From) // an alias, say, is neither
+		isNew, _ := names[c.Name].same(c.Type, c.To)
 		old, done = old && isOld, done && isNew
 	}
 	return old, done, nil
