@@ -146,7 +146,7 @@ const (
 // store's clock.
 type Retention struct {
 	Mode  LockMode
-	Until time.Time // UTC
+	Until time.Time // UTC; a store that keeps whole seconds makes it the next one
 }
 
 // IsZero reports whether there is no retention.

@@ -53,6 +53,9 @@ func (s *Store) begun(ctx context.Context, key string, o provider.PutOptions) (*
 	if err := errors.Join(ctx.Err(), remote.CheckKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
 		return nil, err
 	}
+	if o.IfAbsent && o.IfMatch != "" {
+		return nil, provider.ErrConflict // no object is absent and has a version
+	}
 	w := &write{s: s, key: key, o: o, name: rand.Text()}
 	if !o.Retain.IsZero() {
 		if err := s.takesLocks(ctx); err != nil {

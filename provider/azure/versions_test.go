@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -190,6 +191,148 @@ func TestOtherRefusals(t *testing.T) {
 			t.Errorf("%s: IfAbsent: %v", code, err)
 		}
 		answers.Close()
+	}
+}
+
+// Where the service names another reason first, or the blob is gone, a look shows
+// whether a condition did not hold.
+func TestRefusalsBehindWhichIsACondition(t *testing.T) {
+	for _, c := range []struct {
+		code   string
+		status int
+		there  bool
+		o      provider.PutOptions
+		want   bool
+	}{
+		{"BlobNotFound", 404, false, provider.PutOptions{IfMatch: "0x1"}, true},
+		{"BlobImmutableDueToPolicy", 409, true, provider.PutOptions{IfMatch: "0x1"}, false},
+		{"BlobImmutableDueToPolicy", 409, true, provider.PutOptions{IfMatch: "0x2"}, true},
+		{"BlobImmutableDueToPolicy", 409, false, provider.PutOptions{IfMatch: "0x1"}, true},
+		{"BlobImmutableDueToPolicy", 409, true, provider.PutOptions{IfAbsent: true}, true},
+		{"BlobImmutableDueToPolicy", 409, false, provider.PutOptions{IfAbsent: true}, false},
+	} {
+		answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPut:
+				w.Header().Set("x-ms-error-code", c.code)
+				w.WriteHeader(c.status)
+			case r.Method == http.MethodHead && !c.there:
+				w.Header().Set("x-ms-error-code", "BlobNotFound")
+				w.WriteHeader(http.StatusNotFound)
+			default:
+				w.Header().Set("ETag", `"0x1"`)
+			}
+		}))
+		s, err := azure.Open(t.Context(), azure.Config{Container: "ccc", Endpoint: answers.URL, SAS: "sig=x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), c.o); err == nil || errors.Is(err, provider.ErrConflict) != c.want {
+			t.Errorf("%s, there: %t, %+v: %v", c.code, c.there, c.o, err)
+		}
+		answers.Close()
+	}
+}
+
+// Another has made the retention stronger between the look and the request, which
+// is refused in words of no meaning; of another version that says nothing.
+func TestLockStrengthenedMeanwhile(t *testing.T) {
+	soon, later := time.Now().Add(time.Hour).UTC(), time.Now().Add(3*time.Hour).UTC()
+	for version, locked := range map[string]bool{"v1": true, "v2": false} {
+		looks := 0
+		answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			switch {
+			case r.Method == http.MethodPut:
+				h.Set("x-ms-error-code", "SomethingElse")
+				w.WriteHeader(http.StatusConflict)
+				return
+			case r.URL.Query().Get("restype") == "container":
+				h.Set("x-ms-immutable-storage-with-versioning-enabled", "true")
+				return
+			}
+			h.Set("ETag", `"0x1"`)
+			if looks++; looks == 1 {
+				h.Set("x-ms-version-id", "v1")
+				h.Set("x-ms-immutability-policy-mode", "unlocked")
+				h.Set("x-ms-immutability-policy-until-date", soon.Format(http.TimeFormat))
+				return
+			}
+			h.Set("x-ms-version-id", version)
+			h.Set("x-ms-immutability-policy-mode", "locked")
+			h.Set("x-ms-immutability-policy-until-date", later.Format(http.TimeFormat))
+		}))
+		s, err := azure.Open(t.Context(), azure.Config{Container: "ccc", Endpoint: answers.URL, SAS: "sig=x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Lock(t.Context(), "x", provider.Retention{Mode: provider.Governance, Until: soon.Add(time.Hour)})
+		if err == nil || errors.Is(err, provider.ErrLocked) != locked {
+			t.Errorf("seen afterwards is %s: %v", version, err)
+		}
+		answers.Close()
+	}
+}
+
+// A service that ignores ranges would give bytes of the wrong place.
+func TestRangesIgnored(t *testing.T) {
+	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"0x1"`)
+		io.WriteString(w, "0123456789")
+	}))
+	defer answers.Close()
+	s, err := azure.Open(t.Context(), azure.Config{Container: "ccc", Endpoint: answers.URL, SAS: "sig=x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(t.Context(), "x", provider.GetOptions{Offset: 3}); err == nil || !strings.Contains(err.Error(), "ignores ranges") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What is stored is not what its SHA-256 says: a reader hears of it, unless it
+// asked not to.
+func TestUnverified(t *testing.T) {
+	m := freshModel(true)
+	s := openModel(t, m)
+	if _, err := s.Put(t.Context(), "k", provider.Bytes([]byte("content")), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m.blobs["k"][0].body = []byte("CONTENT")
+	for unverified, want := range map[bool]error{false: provider.ErrCorrupt, true: nil} {
+		r, _, err := s.Get(t.Context(), "k", provider.GetOptions{Unverified: unverified})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); !errors.Is(err, want) || unverified && string(b) != "CONTENT" {
+			t.Errorf("unverified: %t: %q, %v", unverified, b, err)
+		}
+		r.Close()
+	}
+}
+
+// A prefix may end within a character, which the service does not take; names
+// that Put refuses are left out.
+func TestListOfOthers(t *testing.T) {
+	m := freshModel(false)
+	s := openModel(t, m)
+	for _, key := range []string{"a\u00e4", "a\u00f6", "b"} {
+		if _, err := s.Put(t.Context(), key, provider.Bytes(nil), provider.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.blobs["a\u00e4/."] = m.blobs["b"]
+	for prefix, want := range map[string]string{"a\xc3": "a\u00e4 a\u00f6", "a\xc3\xa4": "a\u00e4", "a\xc4": "", "": "a\u00e4 a\u00f6 b"} {
+		var got []string
+		for info, err := range s.List(t.Context(), prefix, provider.ListOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, info.Key)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", prefix, got, want)
+		}
 	}
 }
 

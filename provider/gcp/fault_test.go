@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,9 +167,18 @@ func TestUploadOverBadNetwork(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(b), err)
 		}
 	}
-	p.Breaks(1000, pieces, badnet.Becomes(503, nil))
-	if _, err := s.Put(t.Context(), "never", provider.Bytes(content), provider.PutOptions{}); err == nil {
-		t.Error("no piece was taken, and the Put succeeded")
+	happened := p.Breaks(1000, pieces, badnet.Becomes(503, nil))
+	if _, err := s.Put(t.Context(), "never", provider.Bytes(content), provider.PutOptions{}); err == nil || happened.Load() != 5 {
+		t.Errorf("no piece was taken in %d attempts, want 5: %v", happened.Load(), err)
+	}
+	var n atomic.Int32
+	happened = p.Breaks(1000, func(r *http.Request) bool { return pieces(r) && n.Add(1)%4 != 0 }, badnet.Becomes(503, nil))
+	if _, err := s.Put(t.Context(), "each", provider.Bytes(content), provider.PutOptions{}); err != nil || happened.Load() < 10 {
+		t.Errorf("each piece was taken at its fourth attempt, %d failed: %v", happened.Load(), err)
+	}
+	happened = p.Breaks(1000, commits, badnet.Becomes(403, nil))
+	if _, err := s.Put(t.Context(), "denied", provider.Bytes(nil), provider.PutOptions{}); err == nil || happened.Load() != 1 {
+		t.Errorf("what will not pass was tried %d times: %v", happened.Load(), err)
 	}
 	p.Clear()
 	if _, err := s.Stat(t.Context(), "never"); !errors.Is(err, provider.ErrNotFound) {
@@ -391,6 +403,28 @@ func (c *changing) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
+// What a body was summed as is not what it is any more, in one request and in
+// pieces.
+func TestBodyChangedSinceSummed(t *testing.T) {
+	p := newPlace(t, true)
+	s := p.open(t, nil)
+	for _, size := range []int{10, 3 << 20} {
+		content := noise(size)
+		body := provider.SummedBytes(content, sha256.Sum256(content))
+		if known := body.(provider.Summed); known.CRC32C() != crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)) {
+			t.Fatal("the sum is of something else")
+		}
+		content[size-1] ^= 1
+		key := fmt.Sprint("changed/", size)
+		if _, err := s.Put(t.Context(), key, body, provider.PutOptions{}); !errors.Is(err, provider.ErrCorrupt) {
+			t.Errorf("%d: %v", size, err)
+		}
+		if _, err := s.Stat(t.Context(), key); !errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%d: something was stored: %v", size, err)
+		}
+	}
+}
+
 // In pieces: the condition and the sums are judged before anything is visible.
 func TestPieces(t *testing.T) {
 	p := newPlace(t, true)
@@ -477,6 +511,38 @@ func TestDamageOnTheWay(t *testing.T) {
 		}
 		if _, err := s.Stat(t.Context(), "x"); !errors.Is(err, provider.ErrNotFound) {
 			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// What the service says that it has stored is something else, or nothing: that is
+// no success, although the object of this Put is there.
+func TestSomethingElseStored(t *testing.T) {
+	p := newPlace(t, false)
+	for name, change := range map[string]func(map[string]any){
+		"crc32c":     func(answer map[string]any) { answer["crc32c"] = "AAAAAA==" },
+		"generation": func(answer map[string]any) { answer["generation"] = "0" },
+	} {
+		liar := http.NewServeMux()
+		liar.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPost {
+				p.rules.ServeHTTP(w, r)
+				return
+			}
+			rec := httptest.NewRecorder()
+			p.rules.ServeHTTP(rec, r)
+			var answer map[string]any
+			if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
+				t.Error(err)
+			}
+			change(answer)
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(rec.Code)
+			json.NewEncoder(w).Encode(answer)
+		})
+		s := open(t, serve(t, liar), p.bucket, nil)
+		if _, err := s.Put(t.Context(), name, provider.Bytes([]byte("content")), provider.PutOptions{}); !errors.Is(err, provider.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

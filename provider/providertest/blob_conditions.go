@@ -90,6 +90,20 @@ func putIfMatch(ctx context.Context, p *probe) error {
 			return err
 		}
 	}
+	for what, o := range map[string]provider.PutOptions{
+		"IfMatch of what is no version of the store": {IfMatch: "none-of-this-store"},
+		"IfMatch beside IfAbsent":                    {IfMatch: other.Version, IfAbsent: true},
+	} {
+		for _, name := range []string{"y", "never"} {
+			_, err := p.store.Put(ctx, p.key(name), strings.NewReader("three"), o)
+			if err := want(err, provider.ErrConflict); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+		}
+		if err := errors.Join(p.absent(ctx, "never"), p.holds(ctx, "y", "other")); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
 	return nil
 }
 

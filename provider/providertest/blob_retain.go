@@ -86,8 +86,21 @@ func (p *probe) has(ctx context.Context, name string, r provider.Retention) erro
 
 func retain(ctx context.Context, p *probe) error {
 	return p.eachMode(ctx, func(name string, r provider.Retention) error {
-		return errors.Join(p.holds(ctx, name, "under retention"), p.has(ctx, name, r))
+		return errors.Join(p.holds(ctx, name, "under retention"), p.has(ctx, name, r), p.fraction(ctx, name+"-fraction", r))
 	})
+}
+
+// fraction: a retention that ends within a second does not end before.
+func (p *probe) fraction(ctx context.Context, name string, r provider.Retention) error {
+	r.Until = r.Until.Add(400 * time.Millisecond)
+	info, err := p.put(ctx, name, "x", provider.PutOptions{Retain: r})
+	if err != nil {
+		return err
+	}
+	if got := info.Retain.Until; got.Before(r.Until) || !got.Before(r.Until.Add(time.Second)) {
+		return fmt.Errorf("retention ends %v, want %v or less than a second later", got, r.Until)
+	}
+	return p.has(ctx, name, info.Retain)
 }
 
 func retainDelete(ctx context.Context, p *probe) error {

@@ -13,7 +13,7 @@ var brokenConditions = []breakage{
 			o.IfAbsent = false
 			return b.good.Put(ctx, key, body, o)
 		}
-	}, []string{"blob/error-type", "blob/put-if-absent", "blob/put-if-absent-race"}},
+	}, []string{"blob/error-type", "blob/put-if-absent", "blob/put-if-absent-race", "blob/put-if-match"}},
 
 	{"ignores IfMatch", func(b *broken) {
 		b.put = func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
@@ -21,6 +21,24 @@ var brokenConditions = []breakage{
 			return b.good.Put(ctx, key, body, o)
 		}
 	}, []string{"blob/delete-version-race", "blob/put-if-match", "blob/put-if-match-race"}},
+
+	{"leaves out IfMatch beside IfAbsent", func(b *broken) {
+		b.put = func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
+			if o.IfAbsent {
+				o.IfMatch = ""
+			}
+			return b.good.Put(ctx, key, body, o)
+		}
+	}, []string{"blob/put-if-match"}},
+
+	{"takes a version that it does not know for none", func(b *broken) {
+		b.put = func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
+			if o.IfMatch == "none-of-this-store" {
+				o.IfMatch = ""
+			}
+			return b.good.Put(ctx, key, body, o)
+		}
+	}, []string{"blob/put-if-match"}},
 
 	{"checks IfAbsent first and acts later", func(b *broken) {
 		b.put = func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {

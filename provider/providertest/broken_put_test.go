@@ -132,7 +132,7 @@ var brokenPuts = []breakage{
 			info, err := b.good.Put(ctx, key, body, o)
 			return provider.Info{Version: info.Version}, err
 		}
-	}, []string{"blob/put-info", "blob/put-sha256"}},
+	}, []string{"blob/put-info", "blob/put-sha256", "blob/retain"}},
 
 	{"takes no empty object", func(b *broken) {
 		b.put = func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {

@@ -270,6 +270,10 @@ func TestRefs(t *testing.T) {
 	if _, err := e.Get(t.Context(), snap.Ref); err != nil {
 		t.Errorf("after all that: %v", err)
 	}
+	s.lost[snap.Ref.ID] = true // an empty answer, and no error
+	if _, err := e.Get(t.Context(), snap.Ref); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("one that EC2 does not show: %v", err)
+	}
 }
 
 // What is made is encrypted, with the key of its region, tagged, and asked for
@@ -363,8 +367,9 @@ func TestStates(t *testing.T) {
 	e := s.open(t, nil)
 	snap := create(t, e, s.volume(t), "states")
 	describe := func(inner string) {
-		s.Add(wire.Answers(200, "text/xml", `<DescribeSnapshotsResponse `+xmlns+`><snapshotSet><item><snapshotId>`+snap.Ref.ID+`</snapshotId><ownerId>`+testenv.MotoAccount+
+		always, _ := wire.First(1<<20, "DescribeSnapshots", wire.Answers(200, "text/xml", `<DescribeSnapshotsResponse `+xmlns+`><snapshotSet><item><snapshotId>`+snap.Ref.ID+`</snapshotId><ownerId>`+testenv.MotoAccount+
 			`</ownerId><volumeId>vol-1</volumeId><volumeSize>3</volumeSize><startTime>2026-01-02T03:04:05.678Z</startTime>`+inner+`</item></snapshotSet></DescribeSnapshotsResponse>`))
+		s.Add(always)
 	}
 	for inner, want := range map[string]provider.Snapshot{
 		`<status>pending</status><progress>63%</progress>`:                                      {State: provider.Pending, Progress: 0.63},

@@ -166,6 +166,7 @@ func TestCrash(t *testing.T) {
 		if _, err := e.Create(ctx, v, o); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("after %s: %v", after, err)
 		}
+		s.pass(time.Minute)
 		create(t, s.open(t, nil), v, "token")
 		if n := count(t, e, v); n != 1 {
 			t.Errorf("after %s: %d snapshots", after, n)

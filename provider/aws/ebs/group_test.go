@@ -167,6 +167,7 @@ func TestGroupCrash(t *testing.T) {
 		if _, err := s.open(t, nil).CreateGroup(ctx, v, groupOptions(v)); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("after %s: %v", after, err)
 		}
+		s.pass(time.Minute)
 		e := s.open(t, nil)
 		group(t, e, v...)
 		if n := count(t, e, v[0]); n != 2 || len(s.Seen("CreateSnapshots")) != 1 {
@@ -244,6 +245,13 @@ func TestGroupShownInParts(t *testing.T) {
 	one := group(t, e, v...)
 	if len(s.Seen("CreateSnapshots")) != 1 || len(one) != 2 || !slices.Contains(made, one[0].ID) {
 		t.Errorf("%v after %d requests", one, len(s.Seen("CreateSnapshots")))
+	}
+	// Settled, and shown in parts to the next caller: none of it was deleted.
+	s.mu.Lock()
+	s.lost[made[1]], looks = true, 2
+	s.mu.Unlock()
+	if again := group(t, s.open(t, nil), v...); !slices.Equal(again, one) {
+		t.Errorf("%v, then %v", one, again)
 	}
 }
 

@@ -74,7 +74,7 @@ func (s *Snapshots) once(ctx context.Context, m *making) (set, error) {
 		case err == nil:
 			return s.settle(ctx, m, nil, name)
 		case isBusy(err) && time.Since(start) < busyWait:
-		case conn.Unanswered(err) && ctx.Err() == nil && attempt < max(s.c.Attempts, 2):
+		case conn.Unanswered(err) && attempt < max(s.c.Attempts, 2):
 			// It may have been made: EC2 is given time to show it. Or what
 			// begin has seen is no longer so.
 		default:
@@ -101,7 +101,7 @@ func (s *Snapshots) settle(ctx context.Context, m *making, found []set, made str
 			}
 		}
 		shown := made == "" || slices.ContainsFunc(found, func(f set) bool { return f.name() == made && f.whole() })
-		if shown && len(found) > 0 && !s.broken(found[0]) {
+		if shown && len(found) > 0 {
 			first, err := s.choose(ctx, m, found, made)
 			if !errors.Is(err, errPart) && meaning(err) != provider.ErrNotFound {
 				return first, err
