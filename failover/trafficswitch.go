@@ -161,7 +161,7 @@ func (t *TrafficSwitch) allowed(now provider.TrafficState, c Call) error {
 	case m.Epoch > c.Epoch:
 		return fmt.Errorf("%w: the switch has epoch %d, this process %d", ErrDeposed, m.Epoch, c.Epoch)
 	case from == nil || to == nil:
-		return fmt.Errorf("Sites lacks %q or %q", c.From, c.To)
+		return fmt.Errorf("config lacks Sites of %q or %q", c.From, c.To)
 	case !slices.Equal(now.Sites, from) && !slices.Equal(now.Sites, to):
 		return fmt.Errorf("%w: traffic goes to %s, which is what neither site has", ErrForeign, sitesOrNone(now.Sites))
 	}

@@ -84,8 +84,9 @@ type TrafficSwitch interface {
 	// the one that is there. What a rule of the service forbids is
 	// [ErrRefused], and nothing was changed.
 	//
-	// A lost reply is resolved by reading. Where that does not tell, the
-	// error is none of this package's: the outcome is unknown.
+	// A lost reply is resolved by reading. Where that does not tell, and where
+	// a service takes the change and does not show it in time, the error is
+	// none of this package's: the outcome is unknown.
 	Switch(ctx context.Context, from, to TrafficState) error
 
 	// Traits asks nobody, and always says the same.

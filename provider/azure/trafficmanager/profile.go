@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/trafficmanager/armtrafficmanager"
 
@@ -31,7 +32,7 @@ type held struct {
 
 func (p *Profile) get(ctx context.Context) (held, error) {
 	var answer *http.Response
-	out, err := p.reader.Get(runtime.WithCaptureResponse(ctx, &answer), p.group, p.name, nil)
+	out, err := p.reader.Get(policy.WithCaptureResponse(ctx, &answer), p.group, p.name, nil)
 	if err != nil {
 		return held{}, conn.Answered(err)
 	}
