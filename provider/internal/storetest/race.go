@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-go/holdfast/internal/testenv/peer"
 	"github.com/holdfast-go/holdfast/provider"
@@ -18,6 +21,8 @@ const (
 	racersHere     = 32 // goroutines in the test itself
 	racerProcesses = 4
 	racersEach     = 8 // goroutines in each process
+
+	countersEach = 2 // goroutines in each process that count
 )
 
 // A Place opens a store of the tests in any process: At is all that another
@@ -32,7 +37,8 @@ func (p Place) open(t testing.TB) provider.BlobStore { return p.Open(t, p.At) }
 // Race lets 32 goroutines, and then 4 processes with 8 goroutines each, race
 // for one key by IfAbsent and by IfMatch, round after round: each has exactly
 // one winner, the others get ErrConflict, and what the store then holds is the
-// winner's. The package that calls it needs a test of the name TestRacer, which
+// winner's. Then the processes count in one object, each as fast as it can: every
+// number is written once. The package that calls it needs a test of the name TestRacer, which
 // calls [Racer].
 func Race(t *testing.T, p Place) {
 	t.Helper()
@@ -53,7 +59,7 @@ func Race(t *testing.T, p Place) {
 			racers = append(racers, peer.Start(t, "TestRacer", racer{p.At, i * racersEach}))
 		}
 		winners := map[int]int{}
-		err := rally(t.Context(), store, rounds, func(c contest) (won []win, err error) {
+		ask := func(c contest) (won []win, err error) {
 			for _, r := range racers {
 				if err := r.Ask(c); err != nil {
 					return nil, err
@@ -68,8 +74,12 @@ func Race(t *testing.T, p Place) {
 				won = append(won, more...)
 			}
 			return won, nil
-		})
+		}
+		err := rally(t.Context(), store, rounds, ask)
 		if err != nil {
+			t.Error(err)
+		}
+		if err := counted(t.Context(), store, racerProcesses*countersEach*rounds, contest{Count: rounds}, ask); err != nil {
 			t.Error(err)
 		}
 		t.Logf("rounds won by each process: %v", winners)
@@ -81,7 +91,12 @@ func Race(t *testing.T, p Place) {
 func Racer(t *testing.T, open func(t testing.TB, at string) provider.BlobStore) {
 	peer.Serve(t, func(me racer) func(contest) ([]win, error) {
 		store := open(t, me.At)
-		return func(c contest) ([]win, error) { return c.run(t.Context(), store, me.First, racersEach) }
+		return func(c contest) ([]win, error) {
+			if c.Count > 0 {
+				return c.count(t.Context(), store, countersEach)
+			}
+			return c.run(t.Context(), store, me.First, racersEach)
+		}
 	})
 }
 
@@ -95,6 +110,7 @@ type racer struct {
 type contest struct {
 	Key, Round string
 	IfMatch    provider.Version // empty: IfAbsent
+	Count      int              // not zero: count so often, instead
 }
 
 // A win is a Put that succeeded.
@@ -155,6 +171,67 @@ func rally(ctx context.Context, store provider.BlobStore, rounds int, race func(
 			}
 			c.IfMatch = info.Version
 		}
+	}
+	return nil
+}
+
+// count lets racers add one to the number in an object, each so often.
+func (c contest) count(ctx context.Context, store provider.BlobStore, racers int) ([]win, error) {
+	var (
+		mu  sync.Mutex
+		won []win
+		g   errgroup.Group
+	)
+	for range racers {
+		g.Go(func() error {
+			for done := 0; done < c.Count; {
+				b, info, err := provider.ReadAll(ctx, store, c.Key, 100)
+				if err != nil {
+					return err
+				}
+				n, err := strconv.Atoi(string(b))
+				if err != nil {
+					return err
+				}
+				next := strconv.Itoa(n + 1)
+				switch info, err := store.Put(ctx, c.Key, strings.NewReader(next), provider.PutOptions{IfMatch: info.Version}); {
+				case err == nil:
+					mu.Lock()
+					won = append(won, win{next, info.Version})
+					mu.Unlock()
+					done++
+				case !errors.Is(err, provider.ErrConflict):
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return won, g.Wait()
+}
+
+// counted judges a contest in which all count to a total: each number has been
+// written once.
+func counted(ctx context.Context, store provider.BlobStore, total int, c contest, race func(contest) ([]win, error)) error {
+	c.Key = "count/" + strings.ToLower(rand.Text())
+	if _, err := store.Put(ctx, c.Key, strings.NewReader("0"), provider.PutOptions{IfAbsent: true}); err != nil {
+		return err
+	}
+	won, err := race(c)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	times := map[string]int{}
+	for _, w := range won {
+		times[w.Body]++
+	}
+	for n := 1; n <= total; n++ {
+		if got := times[strconv.Itoa(n)]; got != 1 {
+			return fmt.Errorf("count: %d was written %d times", n, got)
+		}
+	}
+	if b, _, err := provider.ReadAll(ctx, store, c.Key, 100); err != nil || string(b) != strconv.Itoa(total) {
+		return fmt.Errorf("count: the store holds %q, %v, after %d", b, err, total)
 	}
 	return nil
 }

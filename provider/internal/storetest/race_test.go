@@ -56,3 +56,13 @@ func TestRaceFindsFault(t *testing.T) {
 		}
 	}
 }
+
+func TestCountFindsFault(t *testing.T) {
+	for how, want := range map[string]string{"": "", "looks before it writes": "was written"} {
+		store := careless{providertest.NewMemory(), how}
+		err := counted(t.Context(), store, 16, contest{Count: 4}, func(c contest) ([]win, error) { return c.count(t.Context(), store, 4) })
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("a store that %s: %v", how, err)
+		}
+	}
+}
