@@ -42,7 +42,7 @@ func (p Place) open(t testing.TB) provider.BlobStore { return p.Open(t, p.At) }
 // calls [Racer].
 func Race(t *testing.T, p Place) {
 	t.Helper()
-	rounds := 8
+	rounds := 5
 	if os.Getenv("HOLDFAST_LONG") != "" {
 		rounds = 15
 	}
