@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -383,6 +384,42 @@ func TestGetOfWhatIsReplaced(t *testing.T) {
 	p.Breaks(1, media, func(r *http.Response) error { return other.Delete(t.Context(), "x", provider.DeleteOptions{}) })
 	if _, _, err := provider.ReadAll(t.Context(), s, "x", 1<<20); err != nil && !errors.Is(err, provider.ErrNotFound) {
 		t.Errorf("deleted meanwhile: %v", err)
+	}
+}
+
+// The answer with the bytes is about one version, the other about its successor:
+// they are not taken for one.
+func TestGetOfTwoVersions(t *testing.T) {
+	p := newPlace(t, false)
+	other := open(t, p.rules.url, p.bucket, nil)
+	for _, n := range []int{10, 20} {
+		replaced := make(chan struct{})
+		var asked, looked atomic.Int32
+		between := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case media(r) && asked.Add(1) == 1:
+				rec := httptest.NewRecorder()
+				p.rules.ServeHTTP(rec, r)
+				if _, err := other.Put(t.Context(), "x", provider.Bytes(noise(n+1)), provider.PutOptions{}); err != nil {
+					t.Error(err)
+				}
+				close(replaced)
+				maps.Copy(w.Header(), rec.Header())
+				w.WriteHeader(rec.Code)
+				w.Write(rec.Body.Bytes())
+				return
+			case !media(r) && looked.Add(1) == 1:
+				<-replaced
+			}
+			p.rules.ServeHTTP(w, r)
+		})
+		if _, err := other.Put(t.Context(), "x", provider.Bytes(noise(n)), provider.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		b, info, err := provider.ReadAll(t.Context(), open(t, serve(t, between), p.bucket, nil), "x", 1<<20)
+		if err != nil || !bytes.Equal(b, noise(n+1)) || info.Size != int64(n+1) || asked.Load() != 2 {
+			t.Errorf("%d bytes, %+v, %v", len(b), info, err)
+		}
 	}
 }
 

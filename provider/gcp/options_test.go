@@ -8,9 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +203,62 @@ func TestForeignObject(t *testing.T) {
 	p.Breaks(1, media, flip)
 	if _, _, err := provider.ReadAll(t.Context(), s, "x", 1000); !errors.Is(err, provider.ErrCorrupt) {
 		t.Errorf("a flipped bit: %v", err)
+	}
+}
+
+// Whoever asks for it gets what is there, whatever its sum says.
+func TestUnverified(t *testing.T) {
+	p := newPlace(t, false)
+	s := p.open(t, nil)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(noise(1000)), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for unverified, want := range map[bool]error{false: provider.ErrCorrupt, true: nil} {
+		p.Breaks(1, media, flip)
+		r, _, err := s.Get(t.Context(), "x", provider.GetOptions{Unverified: unverified})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); !errors.Is(err, want) || unverified && (len(b) != 1000 || bytes.Equal(b, noise(1000))) {
+			t.Errorf("unverified: %t: %d bytes, %v", unverified, len(b), err)
+		}
+		r.Close()
+	}
+}
+
+// What consoles make of "directories" has names that Put refuses, and is left out.
+func TestListOfOthers(t *testing.T) {
+	p := newPlace(t, true)
+	upload(t, p.rules.target, p.bucket, "name=a%2F", nil)
+	upload(t, p.rules.target, p.bucket, "name=a%2Fx", nil)
+	s := p.open(t, nil)
+	var got []string
+	for info, err := range s.List(t.Context(), "", provider.ListOptions{}) {
+		got = append(got, info.Key, fmt.Sprint(err))
+	}
+	for v, err := range s.Versions(t.Context(), "", provider.ListOptions{}) {
+		got = append(got, v.Key, fmt.Sprint(err))
+	}
+	if want := []string{"a/x", "<nil>", "a/x", "<nil>"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A service that lists in another order than that of bytes is an error.
+func TestListOutOfOrder(t *testing.T) {
+	s := open(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"kind":"storage#objects","items":[{"name":"b","generation":"1"},{"name":"a","generation":"2"}]}`)
+	})), "bucket", nil)
+	var listErr, versionsErr error
+	for _, err := range s.List(t.Context(), "", provider.ListOptions{}) {
+		listErr = err
+	}
+	for _, err := range s.Versions(t.Context(), "", provider.ListOptions{}) {
+		versionsErr = err
+	}
+	if listErr == nil || versionsErr == nil {
+		t.Errorf("list: %v, versions: %v", listErr, versionsErr)
 	}
 }
 

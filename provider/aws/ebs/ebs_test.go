@@ -315,6 +315,25 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// A region that the account has not enabled is there, and takes no copy.
+func TestRegionNotEnabled(t *testing.T) {
+	s := newService(t)
+	e := s.open(t, nil)
+	snap := create(t, e, s.volume(t), "region")
+	ready(t, e, snap.Ref)
+	s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		if r.Action != "DescribeRegions" {
+			return next()
+		}
+		return wire.Answer(http.StatusOK, "text/xml", `<DescribeRegionsResponse `+xmlns+`><regionInfo><item><regionName>af-south-1</regionName>`+
+			`<optInStatus>not-opted-in</optInStatus></item></regionInfo></DescribeRegionsResponse>`), nil
+	})
+	_, err := e.CopySnapshot(t.Context(), snap.Ref, "af-south-1", provider.SnapshotOptions{Token: "region"})
+	if err == nil || errors.Is(err, provider.ErrNotFound) || !strings.Contains(err.Error(), "not enabled") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Only accounts are shared with; the suite tests the rest.
 func TestShareWithAccounts(t *testing.T) {
 	s := newService(t)
