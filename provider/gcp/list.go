@@ -34,7 +34,7 @@ func (s *Store) List(ctx context.Context, prefix string, o provider.ListOptions)
 				yield(provider.Info{}, wrap(ctx, "list", prefix, err))
 				return
 			}
-			if checkKey(info.Key) == nil && !yield(info, nil) {
+			if !yield(info, nil) {
 				return
 			}
 		}

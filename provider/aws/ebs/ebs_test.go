@@ -385,6 +385,7 @@ func TestStates(t *testing.T) {
 	s := newService(t)
 	e := s.open(t, nil)
 	snap := create(t, e, s.volume(t), "states")
+	ready(t, e, snap.Ref) // EC2 itself would make a volume of it
 	describe := func(inner string) {
 		always, _ := wire.First(1<<20, "DescribeSnapshots", wire.Answers(200, "text/xml", `<DescribeSnapshotsResponse `+xmlns+`><snapshotSet><item><snapshotId>`+snap.Ref.ID+`</snapshotId><ownerId>`+testenv.MotoAccount+
 			`</ownerId><volumeId>vol-1</volumeId><volumeSize>3</volumeSize><startTime>2026-01-02T03:04:05.678Z</startTime>`+inner+`</item></snapshotSet></DescribeSnapshotsResponse>`))

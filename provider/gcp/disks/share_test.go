@@ -140,6 +140,9 @@ func TestShareRefused(t *testing.T) {
 			t.Errorf("%q: %v", m, err)
 		}
 	}
+	ref := snap.Ref
+	ref.Provider = "ebs"
+	isUnknown(t, e.Share(t.Context(), ref, them))
 	if len(s.Seen("")) != n {
 		t.Errorf("%d requests", len(s.Seen(""))-n)
 	}
