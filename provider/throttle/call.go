@@ -246,7 +246,7 @@ func passes(err error) bool {
 		return true
 	}
 	for _, s := range []error{provider.ErrNotFound, provider.ErrConflict, provider.ErrLocked, provider.ErrCorrupt,
-		provider.ErrRange, provider.ErrInvalidKey, errors.ErrUnsupported, fs.ErrPermission} {
+		provider.ErrRange, provider.ErrInvalidKey, provider.ErrCold, errors.ErrUnsupported, fs.ErrPermission} {
 		if errors.Is(err, s) {
 			return false
 		}

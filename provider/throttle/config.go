@@ -145,30 +145,7 @@ func (c *Config) complete() error {
 	return errors.Join(errs...)
 }
 
-// Store returns s behind t. It is a [provider.Locker] and a
-// [provider.Versioner] if s is one, and these powers are under the limits like
-// the rest. What else s can do is found by [provider.As], and goes past t.
-func (t *Throttle) Store(s provider.BlobStore) provider.BlobStore {
-	b := &store{t: t, store: s}
-	l, locks := provider.As[provider.Locker](s)
-	v, versions := provider.As[provider.Versioner](s)
-	switch {
-	case locks && versions:
-		return struct {
-			*store
-			locker
-			versioner
-		}{b, locker{b, l}, versioner{b, v}}
-	case locks:
-		return struct {
-			*store
-			locker
-		}{b, locker{b, l}}
-	case versions:
-		return struct {
-			*store
-			versioner
-		}{b, versioner{b, v}}
-	}
-	return b
-}
+// Store returns s behind t. [provider.As] finds it a [provider.Locker], a
+// [provider.Versioner] and a [provider.Warmer] if s is one, and these powers are
+// under the limits like the rest. What else s can do goes past t.
+func (t *Throttle) Store(s provider.BlobStore) provider.BlobStore { return &store{t, s} }

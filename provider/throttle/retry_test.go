@@ -142,7 +142,7 @@ func TestAttempts(t *testing.T) {
 func TestFinalAnswers(t *testing.T) {
 	for op, do := range everyCall {
 		for _, is := range []error{provider.ErrNotFound, provider.ErrConflict, provider.ErrLocked, provider.ErrCorrupt, provider.ErrRange,
-			provider.ErrInvalidKey, errors.ErrUnsupported, fs.ErrPermission, context.Canceled} {
+			provider.ErrInvalidKey, provider.ErrCold, errors.ErrUnsupported, fs.ErrPermission, context.Canceled} {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()

@@ -25,6 +25,30 @@ type versioner struct {
 	versioner provider.Versioner
 }
 
+type warmer struct {
+	s      *store
+	warmer provider.Warmer
+}
+
+// As gives [provider.As] the powers of the store behind, under the limits.
+func (s *store) As(power any) (ok bool) {
+	switch to := power.(type) {
+	case *provider.Locker:
+		var l provider.Locker
+		l, ok = provider.As[provider.Locker](s.store)
+		*to = locker{s, l}
+	case *provider.Versioner:
+		var v provider.Versioner
+		v, ok = provider.As[provider.Versioner](s.store)
+		*to = versioner{s, v}
+	case *provider.Warmer:
+		var w provider.Warmer
+		w, ok = provider.As[provider.Warmer](s.store)
+		*to = warmer{s, w}
+	}
+	return ok
+}
+
 // Unwrap lets [provider.As] find what else the store can do.
 func (s *store) Unwrap() provider.BlobStore { return s.store }
 
@@ -41,6 +65,15 @@ func (s *store) Stat(ctx context.Context, key string) (info provider.Info, err e
 // has set.
 func (l locker) Lock(ctx context.Context, key string, r provider.Retention) error {
 	return l.s.t.call(Write, "lock", key).run(ctx, func(ctx context.Context) error { return l.locker.Lock(ctx, key, r) })
+}
+
+// Warm implements [provider.Warmer]. Made again, it follows what it has begun.
+func (w warmer) Warm(ctx context.Context, key string, o provider.WarmOptions) (state provider.State, err error) {
+	err = w.s.t.call(Write, "warm", key).run(ctx, func(ctx context.Context) (err error) {
+		state, err = w.warmer.Warm(ctx, key, o)
+		return err
+	})
+	return state, err
 }
 
 // Delete implements [provider.BlobStore].

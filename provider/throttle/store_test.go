@@ -49,7 +49,8 @@ func TestBlobStore(t *testing.T) {
 	}
 }
 
-// The same over a store that fails, in every way that a request can.
+// The same over a store that fails, in every way that a request can. Deletes
+// are TestDelete's: those of one version are not made again.
 func TestBlobStoreOverFaults(t *testing.T) {
 	for name, c := range map[string]struct{ before, after bool }{
 		"lost replies": {after: true}, "not carried out": {before: true}, "both": {true, true},
@@ -64,7 +65,7 @@ func TestBlobStoreOverFaults(t *testing.T) {
 				}
 				s, _ := open()
 				only := slices.DeleteFunc(clauses(), func(id string) bool {
-					return slices.Contains(versioned, id) || ofCopies(id) || c.before && slices.Contains(unsure, id) ||
+					return ofCopies(id) || c.before && unsure(id) ||
 						c.after && id == "blob/versions" // a Put made again is another version
 				})
 				report := providertest.CheckBlobStore(t.Context(), s, providertest.CheckOptions{Second: open, RetainFor: time.Minute, Only: only})
@@ -87,20 +88,18 @@ func TestBlobStoreOverFaults(t *testing.T) {
 	}
 }
 
-// versioned are the clauses about Deletes of one version, which are not made
-// again: TestDelete and TestRandomFaults are about them under faults.
-var versioned = []string{"blob/delete-missing", "blob/delete-version", "blob/delete-version-race", "blob/lock", "blob/lock-extend", "blob/lock-shorten", "blob/retain-delete"}
-
 // unsure are the clauses in which a Put is refused, which may have failed
 // before: whoever is refused then cannot know whether he had succeeded and was
-// replaced, and says so in place of ErrConflict.
-var unsure = []string{"blob/put-if-absent", "blob/put-if-absent-race", "blob/put-if-match", "blob/put-if-match-race", "blob/retain-replace"}
+// replaced, and says so in place of ErrConflict or ErrLocked.
+func unsure(id string) bool {
+	return strings.HasSuffix(id, "-race") || slices.ContainsFunc([]string{"blob/put-if", "blob/retain", "blob/lock"}, func(p string) bool { return strings.HasPrefix(id, p) })
+}
 
 // every fails one call in n, in turn before and after its effect.
 func every(n int, before, after bool) providertest.Script {
 	count := 0
 	return func(c providertest.Call) providertest.Fault {
-		if count++; count%n != 0 {
+		if count++; count%n != 0 || c.Op == "delete" {
 			return providertest.Fault{}
 		}
 		if before && (!after || count/n%2 == 0) {
@@ -130,13 +129,14 @@ type special interface{ Special() string }
 // under the limits.
 func TestPowers(t *testing.T) {
 	for name, c := range map[string]struct {
-		store           provider.BlobStore
-		locks, versions bool
+		store                  provider.BlobStore
+		locks, versions, warms bool
 	}{
-		"plain":     {plain{providertest.NewMemory()}, false, false},
-		"locker":    {providertest.NewMemory(), true, false},
-		"both":      {providertest.NewBucket(providertest.BucketOptions{}), true, true},
-		"versioner": {justVersions{plain{providertest.NewMemory()}}, false, true},
+		"plain":     {plain{providertest.NewMemory()}, false, false, false},
+		"locker":    {providertest.NewMemory(), true, false, true},
+		"both":      {providertest.NewBucket(providertest.BucketOptions{}), true, true, false},
+		"versioner": {justVersions{plain{providertest.NewMemory()}}, false, true, false},
+		"warmer":    {warms{providertest.NewMemory()}, false, false, true},
 	} {
 		s, th := wrap(t, c.store, throttle.Config{})
 		l, locks := provider.As[provider.Locker](s)
@@ -159,10 +159,31 @@ func TestPowers(t *testing.T) {
 		if got := after[throttle.Write].Requests - before[throttle.Write].Requests; got == 1 != locks {
 			t.Errorf("%s: %d requests of Lock counted", name, got)
 		}
+		if w, ok := provider.As[provider.Warmer](s); ok != c.warms || name == "warmer" && !warmed(w) {
+			t.Errorf("%s: warmer %v", name, ok)
+		}
+		if c.warms && name != "warmer" {
+			w, _ := provider.As[provider.Warmer](s)
+			w.Warm(t.Context(), "x", provider.WarmOptions{})
+		}
+		if got := th.Stats()[throttle.Write].Requests - after[throttle.Write].Requests; got == 1 != c.warms {
+			t.Errorf("%s: %d requests of Warm counted", name, got)
+		}
 		if got := after[throttle.List].Requests - before[throttle.List].Requests; got == 1 != versions {
 			t.Errorf("%s: %d requests of Versions counted", name, got)
 		}
 	}
+}
+
+type warms struct{ provider.BlobStore }
+
+func (warms) Warm(context.Context, string, provider.WarmOptions) (provider.State, error) {
+	return provider.Ready, nil
+}
+
+func warmed(w provider.Warmer) bool {
+	s, err := w.Warm(context.Background(), "x", provider.WarmOptions{})
+	return s == provider.Ready && err == nil
 }
 
 type justVersions struct{ provider.BlobStore }
