@@ -191,7 +191,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *conn.Attempts) (p
 	if !tries.Unanswered && !refused {
 		return provider.Info{}, err
 	}
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	look, cancel := remote.Aftermath(ctx)
 	defer cancel()
 	found, readErr := w.s.head(look, w.key, "")
 	switch {

@@ -120,7 +120,7 @@ func (w *write) commit(ctx context.Context, id string, parts []types.CompletedPa
 
 // abort frees what an unfinished upload has stored, also after ctx has ended.
 func (s *Store) abort(ctx context.Context, key, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := remote.Aftermath(ctx)
 	defer cancel()
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.c.Bucket, Key: &key, UploadId: &id})
 	if err != nil && conn.CodeOf(err) != "NoSuchUpload" {

@@ -134,7 +134,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *attempts) (provid
 	if !unknown && !refused && !suspected {
 		return provider.Info{}, err
 	}
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	look, cancel := remote.Aftermath(ctx)
 	defer cancel()
 	found, readErr := w.s.head(look, w.key)
 	if readErr == nil && found.write == w.name {

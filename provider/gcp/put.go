@@ -209,7 +209,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *attempts) (*stora
 	if !tries.mayHave(err) || errors.Is(err, provider.ErrCorrupt) {
 		return nil, err
 	}
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	look, cancel := remote.Aftermath(ctx)
 	defer cancel()
 	f, readErr := w.s.head(look, w.key, -1)
 	switch {

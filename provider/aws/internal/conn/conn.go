@@ -111,6 +111,8 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = c.Attempts
 			o.Retryables = append([]retry.IsErrorRetryable{renew}, o.Retryables...)
+			// The SDK goes by the names that AWS has for it.
+			o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}})
 		})
 	}
 	return loaded, nil
