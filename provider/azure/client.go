@@ -79,6 +79,7 @@ func (c *Config) connect(transport policy.Transporter) (*container.Client, error
 	o := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport:        transport,
 		Retry:            policy.RetryOptions{MaxRetries: int32(c.Attempts - 1), MaxRetryDelay: time.Minute},
+		PerCallPolicies:  []policy.Policy{renewal{}},
 		PerRetryPolicies: []policy.Policy{watcher{}},
 		Telemetry:        policy.TelemetryOptions{ApplicationID: "holdfast"},
 	}}
@@ -117,6 +118,23 @@ func (c *Config) connect(transport policy.Transporter) (*container.Client, error
 		}
 	}
 	return container.NewClient(url, credential, o)
+}
+
+// renewal asks once more when the service does not take the token: its clock
+// decides whether one has expired, and the SDK, which goes by ours, has dropped
+// the token when it saw the answer.
+type renewal struct{}
+
+func (renewal) Do(req *policy.Request) (*http.Response, error) {
+	resp, err := req.Next()
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	if err := req.RewindBody(); err != nil {
+		return resp, nil
+	}
+	resp.Body.Close()
+	return req.Next()
 }
 
 // answerPatience is how long the service may be silent after a request has

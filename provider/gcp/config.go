@@ -16,7 +16,6 @@ import (
 	"cloud.google.com/go/storage"
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/option"
-	htransport "google.golang.org/api/transport/http"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -112,15 +111,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []option.ClientOption{option.WithScopes(storage.ScopeFullControl), option.WithUserAgent("holdfast")}
-	switch {
-	case c.Anonymous:
-		options = append(options, option.WithoutAuthentication())
-	case c.Credentials != nil:
-		options = append(options, option.WithAuthCredentials(c.Credentials))
+	authenticated := &authenticated{c: c, base: watched{base}}
+	if c.Credentials != nil {
+		authenticated.own = c.Credentials.TokenProvider // the transport puts a cache in its place
 	}
-	authenticated, err := htransport.NewTransport(ctx, watched{base}, options...)
-	if err != nil {
+	if err := authenticated.renew(ctx, nil); err != nil {
 		return nil, fmt.Errorf("gcp: credentials: %w", err)
 	}
 	client, err := storage.NewClient(ctx, option.WithHTTPClient(&http.Client{Transport: authenticated}),

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"net/http"
 	"time"
 
 	"cloud.google.com/go/storage"
@@ -162,11 +163,15 @@ func (w *write) writer(ctx context.Context, chunk int64, retry ...storage.RetryO
 // whole stores bytes by one request, which is made again as a whole.
 func (w *write) whole(ctx context.Context, b []byte) (*storage.ObjectAttrs, error) {
 	var tries attempts
-	pause := backoff()
+	pause, renewed := backoff(), w.s.c.Anonymous
 	for attempt := 1; ; attempt++ {
 		a, err := w.once(tries.watch(ctx), b)
 		if err == nil {
 			return a, nil
+		}
+		if statusOf(err) == http.StatusUnauthorized && !renewed {
+			renewed = true // there is another token now
+			continue
 		}
 		if attempt == w.s.c.Attempts || ctx.Err() != nil || !storage.ShouldRetry(err) {
 			return w.outcome(ctx, err, &tries)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 // A Place is a store and the server that it asks.
 type Place struct {
 	Target string                                            // the URL of the server
-	Open   func(t testing.TB, url string) provider.BlobStore // that asks the server at url
+	Start  func(http.Handler) *httptest.Server               // see [New]; nil is httptest.NewServer
+	Open   func(t testing.TB, n *Network) provider.BlobStore // that asks over n, or straight if n is nil
 	Large  int                                               // the size in bytes of a body that goes up in parts
 	Locks  bool                                              // whether it takes retentions
 	More   []Fault                                           // of this service only
@@ -28,7 +30,7 @@ type Place struct {
 // A Fault is something that happens between a store and its server.
 type Fault struct {
 	Name string
-	Do   func(*Network)
+	Do   func(*Network) (happened *atomic.Int32)
 
 	// Deadline is that of the call, which then fails with it. 0 means that
 	// the call succeeds all the same.
@@ -39,12 +41,12 @@ type Fault struct {
 	Is error
 }
 
-func meets(times int32, how http.HandlerFunc) func(*Network) {
-	return func(n *Network) { n.Meets(times, All, how) }
+func meets(times int32, how http.HandlerFunc) func(*Network) *atomic.Int32 {
+	return func(n *Network) *atomic.Int32 { return n.Meets(times, All, how) }
 }
 
-func breaks(times int32, how func(*http.Response) error) func(*Network) {
-	return func(n *Network) { n.Breaks(times, All, how) }
+func breaks(times int32, how func(*http.Response) error) func(*Network) *atomic.Int32 {
+	return func(n *Network) *atomic.Int32 { return n.Breaks(times, All, how) }
 }
 
 // Faults are those that all services have in common: each of them meets the
@@ -54,7 +56,7 @@ var Faults = []Fault{
 	{Name: "lost reply", Do: breaks(2, Lost)},
 	{Name: "black hole", Do: meets(1<<30, Swallow), Deadline: 300 * time.Millisecond},
 	{Name: "reply into a black hole", Do: breaks(1<<30, Withheld), Deadline: 300 * time.Millisecond},
-	{Name: "slow", Do: func(n *Network) { n.Meets(1<<30, All, Slow); n.Breaks(1<<30, All, Slowly) }},
+	{Name: "slow", Do: func(n *Network) *atomic.Int32 { n.Meets(1<<30, All, Slow); return n.Breaks(1<<30, All, Slowly) }},
 	{Name: "truncated", Do: breaks(2, Cut)},
 	{Name: "500", Do: meets(2, Answers(http.StatusInternalServerError, nil, ""))},
 	{Name: "502", Do: meets(2, Answers(http.StatusBadGateway, nil, ""))},
@@ -72,7 +74,10 @@ const late = 6 * time.Second
 // fail says why, and nothing that is half written becomes visible. skip names
 // what is not asked: "fault/call".
 func Matrix(t *testing.T, p Place, skip ...string) {
-	direct := p.Open(t, p.Target)
+	if p.Start == nil {
+		p.Start = httptest.NewServer
+	}
+	direct := p.Open(t, nil)
 	content := make([]byte, p.Large)
 	rand.NewChaCha8([32]byte{1}).Read(content)
 	var wg sync.WaitGroup
@@ -85,8 +90,9 @@ func Matrix(t *testing.T, p Place, skip ...string) {
 			wg.Go(func() {
 				atOnce <- struct{}{}
 				defer func() { <-atOnce }()
-				n := New(t, p.Target, httptest.NewServer)
-				c := &try{ctx: t.Context(), direct: direct, s: p.Open(t, n.URL), key: fmt.Sprintf("%s/%s", f.Name, name), small: content[:100], large: content}
+				n := New(t, p.Target, p.Start)
+				n.For = f.Name
+				c := &try{ctx: t.Context(), direct: direct, s: p.Open(t, n), key: fmt.Sprintf("%s/%s", f.Name, name), small: content[:100], large: content}
 				if err := c.check(call, n, f); err != nil {
 					t.Errorf("%s/%s: %v", f.Name, name, err)
 				}
@@ -108,7 +114,7 @@ func (c *try) check(call call, n *Network, f Fault) error {
 	if err := call.before(c); err != nil {
 		return fmt.Errorf("before: %w", err)
 	}
-	f.Do(n)
+	happened := f.Do(n)
 	ctx, cancel := context.WithCancel(c.ctx)
 	if f.Deadline > 0 {
 		ctx, cancel = context.WithTimeout(c.ctx, f.Deadline)
@@ -124,6 +130,8 @@ func (c *try) check(call call, n *Network, f Fault) error {
 		want = context.DeadlineExceeded
 	}
 	switch {
+	case happened.Load() == 0:
+		return errors.New("it did not happen")
 	case f.Deadline > 0 && took > f.Deadline+late:
 		return fmt.Errorf("came back after %v", took)
 	case err != nil && want == nil:

@@ -15,6 +15,7 @@ import (
 type Network struct {
 	*httptest.Server
 	Seen atomic.Int32 // requests of any kind
+	For  string       // the name of the fault, in a [Matrix]
 
 	before atomic.Pointer[http.HandlerFunc]
 	spoil  atomic.Pointer[func(*http.Response) error]

@@ -110,7 +110,7 @@ func (c Config) Load(ctx context.Context) (aws.Config, error) {
 	loaded.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = c.Attempts
-			o.Retryables = append([]retry.IsErrorRetryable{renew}, o.Retryables...)
+			o.Retryables = append([]retry.IsErrorRetryable{renew, retry.IsErrorRetryableFunc(skewed)}, o.Retryables...)
 			// The SDK goes by the names that AWS has for it.
 			o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}})
 		})
@@ -138,18 +138,38 @@ func (c Config) client() *awshttp.BuildableClient {
 
 // renewal makes credentials that the service calls expired be fetched anew
 // for the next attempt: the service's clock decides, and the SDK goes by ours.
+// S3 answers a HEAD with 400 then, and has no body to say why.
 func renewal(p aws.CredentialsProvider) retry.IsErrorRetryable {
 	return retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-		if !expired(err) {
+		nameless := CodeOf(err) == "BadRequest" && StatusOf(err) == http.StatusBadRequest
+		if !expired(err) && !nameless {
 			return aws.UnknownTernary
 		}
 		cache, ok := p.(*aws.CredentialsCache)
 		if !ok || cache.IsCredentialsProvider(&credentials.StaticCredentialsProvider{}) {
 			return aws.FalseTernary // would be the same again
 		}
+		if had, err := cache.Retrieve(context.Background()); nameless && (err != nil || had.SessionToken == "") {
+			return aws.FalseTernary // do not expire
+		}
 		cache.Invalidate()
 		return aws.TrueTernary
 	})
+}
+
+// skewed makes a HEAD again that was refused by a service whose clock is
+// another than ours: there is no name in the answer, by which the SDK would know.
+// It has noted the service's time, and signs for that.
+func skewed(err error) aws.Ternary {
+	if StatusOf(err) != http.StatusForbidden || CodeOf(err) != "Forbidden" {
+		return aws.UnknownTernary
+	}
+	const most = 4 * time.Minute // that the SDK takes for none
+	date, dateErr := http.ParseTime(headerOf(err).Get("Date"))
+	if dateErr != nil || time.Until(date).Abs() < most {
+		return aws.UnknownTernary
+	}
+	return aws.TrueTernary
 }
 
 // Fault formats a complaint about a field of a Config of package pkg.
