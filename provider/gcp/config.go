@@ -84,8 +84,8 @@ type Config struct {
 	Attempts int
 }
 
-// Store is a bucket as a [provider.BlobStore], a [provider.Locker] and a
-// [provider.Versioner]. It is safe for concurrent use.
+// Store is a bucket as a [provider.BlobStore], a [provider.Locker], a
+// [provider.Versioner] and a [provider.Copier]. It is safe for concurrent use.
 type Store struct {
 	c      Config
 	client *storage.Client
@@ -99,6 +99,7 @@ var (
 	_ provider.BlobStore = (*Store)(nil)
 	_ provider.Locker    = (*Store)(nil)
 	_ provider.Versioner = (*Store)(nil)
+	_ provider.Copier    = (*Store)(nil)
 )
 
 // Open returns the bucket of c. It looks for credentials in the environment

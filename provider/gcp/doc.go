@@ -1,5 +1,5 @@
 // Package gcp is Google Cloud Storage as a [provider.BlobStore] with the powers
-// of a [provider.Locker] and a [provider.Versioner].
+// of a [provider.Locker], a [provider.Versioner] and a [provider.Copier].
 //
 //	store, err := gcp.Open(ctx, gcp.Config{Bucket: "backups"})
 //

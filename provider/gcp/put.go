@@ -32,25 +32,39 @@ func (s *Store) Put(ctx context.Context, key string, body provider.Body, o provi
 }
 
 func (s *Store) put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
-	if err := errors.Join(ctx.Err(), checkKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
+	w, err := s.begun(ctx, key, o)
+	if err != nil {
 		return provider.Info{}, err
-	}
-	if o.IfAbsent && o.IfMatch != "" || o.IfMatch != "" && generationOf(o.IfMatch) == 0 {
-		return provider.Info{}, provider.ErrConflict // holds for no object
-	}
-	w := &write{s: s, key: key, o: o, name: rand.Text()}
-	if !o.Retain.IsZero() {
-		if err := s.takesLocks(ctx); err != nil {
-			return provider.Info{}, err
-		}
-		w.o.Retain.Until = remote.WholeSeconds(o.Retain.Until)
 	}
 	a, err := w.send(ctx, body)
 	if err != nil {
 		return provider.Info{}, err
 	}
-	s.found.Store(true)
-	return provider.Info{Key: key, Size: a.Size, Modified: a.Created.UTC(), Version: versionOf(a.Generation), SHA256: w.sums.sha, Meta: maps.Clone(o.Meta), Retain: w.o.Retain}, nil
+	return w.info(a), nil
+}
+
+// begun checks what is asked of a write.
+func (s *Store) begun(ctx context.Context, key string, o provider.PutOptions) (*write, error) {
+	if err := errors.Join(ctx.Err(), checkKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
+		return nil, err
+	}
+	if o.IfAbsent && o.IfMatch != "" || o.IfMatch != "" && generationOf(o.IfMatch) == 0 {
+		return nil, provider.ErrConflict // holds for no object
+	}
+	w := &write{s: s, key: key, o: o, name: rand.Text()}
+	if !o.Retain.IsZero() {
+		if err := s.takesLocks(ctx); err != nil {
+			return nil, err
+		}
+		w.o.Retain.Until = remote.WholeSeconds(o.Retain.Until)
+	}
+	return w, nil
+}
+
+// info is what the service says that it has stored.
+func (w *write) info(a *storage.ObjectAttrs) provider.Info {
+	w.s.found.Store(true)
+	return provider.Info{Key: w.key, Size: a.Size, Modified: a.Created.UTC(), Version: versionOf(a.Generation), SHA256: w.sums.sha, Meta: maps.Clone(w.o.Meta), Retain: w.o.Retain}
 }
 
 // A write is one Put. Its name goes into the metadata, the same in every
@@ -141,15 +155,21 @@ func eachPiece(ctx context.Context, body provider.Body, do func([]byte) error) e
 	return nil
 }
 
+// object is what is written, under the conditions of the write.
+func (w *write) object() *storage.ObjectHandle {
+	o := w.s.object(w.key)
+	switch {
+	case w.o.IfAbsent:
+		return o.If(storage.Conditions{DoesNotExist: true})
+	case w.o.IfMatch != "":
+		return o.If(storage.Conditions{GenerationMatch: generationOf(w.o.IfMatch)})
+	}
+	return o
+}
+
 // writer prepares one upload. A chunk of 0 is a single request.
 func (w *write) writer(ctx context.Context, chunk int64, retry ...storage.RetryOption) *storage.Writer {
-	o := w.s.object(w.key).Retryer(retry...)
-	if w.o.IfAbsent {
-		o = o.If(storage.Conditions{DoesNotExist: true})
-	} else if w.o.IfMatch != "" {
-		o = o.If(storage.Conditions{GenerationMatch: generationOf(w.o.IfMatch)})
-	}
-	u := o.NewWriter(ctx)
+	u := w.object().Retryer(retry...).NewWriter(ctx)
 	u.ChunkSize = int(chunk)
 	u.ContentType = "application/octet-stream"
 	u.Metadata = remote.EncodeMeta(w.o.Meta, w.sums.sha, w.name)

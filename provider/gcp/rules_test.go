@@ -23,8 +23,8 @@ import (
 )
 
 // rules stand in front of fake-gcs-server and enforce what Cloud Storage
-// documents and it does not: the precondition of a delete and of a change of
-// metadata, the retention of objects, and that a piece of an upload that is
+// documents and it does not: the precondition of a delete, of a copy and of a
+// change of metadata, the retention of objects, and that a piece of an upload that is
 // sent twice is taken once and the checksum of all of them verified. What is
 // shown behind them holds if the service does what it documents.
 type rules struct {
@@ -74,6 +74,10 @@ func (r *rules) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, key, isObject := strings.Cut(req.URL.EscapedPath(), "/o/")
 	q := req.URL.Query()
 	switch {
+	case strings.Contains(key, "/rewriteTo/b/"):
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.rewrite(req, body).write(w)
 	case q.Get("uploadType") == "resumable" && !q.Has("upload_id"):
 		r.begin(req, body).write(w)
 	case q.Get("uploadType") == "resumable":
@@ -189,7 +193,10 @@ func (r *rules) told(key string, b []byte) []byte {
 
 // present describes the present object; nil if there is none.
 func (r *rules) present(req *http.Request, escaped string) (*object, []byte) {
-	bucket := strings.Split(strings.TrimPrefix(req.URL.Path, "/upload"), "/")[4]
+	return r.presentIn(req, strings.Split(strings.TrimPrefix(req.URL.Path, "/upload"), "/")[4], escaped)
+}
+
+func (r *rules) presentIn(req *http.Request, bucket, escaped string) (*object, []byte) {
 	out, _ := http.NewRequestWithContext(req.Context(), http.MethodGet, r.target+"/storage/v1/b/"+bucket+"/o/"+escaped, nil)
 	a := r.do(out)
 	if a.status != http.StatusOK {
@@ -215,6 +222,31 @@ func (r *rules) overwrite(req *http.Request, key string) *answer {
 		return locked()
 	}
 	return nil
+}
+
+// rewrite is a copy: the preconditions are those of the destination, and the
+// retention is what the request says.
+func (r *rules) rewrite(req *http.Request, body []byte) *answer {
+	_, to, _ := strings.Cut(req.URL.EscapedPath(), "/rewriteTo/b/")
+	bucket, key, _ := strings.Cut(to, "/o/")
+	o, _ := r.presentIn(req, bucket, key)
+	generation := "0"
+	if o != nil {
+		generation = o.Generation
+	}
+	if c := req.URL.Query().Get("ifGenerationMatch"); c != "" && c != generation {
+		return conditionNotMet
+	}
+	if o != nil && o.retained() && !r.versioned {
+		return locked()
+	}
+	a := r.forward(req, body)
+	var asked struct{ Retention *retention }
+	var done struct{ Resource object }
+	if json.Unmarshal(body, &asked) == nil && json.Unmarshal(a.body, &done) == nil && asked.Retention != nil {
+		r.patched[key+"#"+done.Resource.Generation] = asked.Retention
+	}
+	return a
 }
 
 func (r *rules) delete(req *http.Request, key string) *answer {

@@ -35,14 +35,15 @@ func TestBlobStore(t *testing.T) {
 	const noCold = "objects of each class of Cloud Storage can be read at once"
 	plain := map[string]string{"blob/retain*": noLocks, "blob/lock*": noLocks, "blob/warm*": noCold}
 	alone := map[string]string{"blob/retain*": "it locks nothing", "blob/lock*": "it locks nothing", "blob/warm*": noCold,
-		"blob/delete-version-race": "it ignores the precondition of a delete, so a put that comes between is lost"}
+		"blob/delete-version-race": "it ignores the precondition of a delete, so a put that comes between is lost",
+		"blob/copy-conditions":     "it ignores the preconditions of a copy", "blob/copy-race": "it ignores the preconditions of a copy"}
 	for _, k := range []struct {
 		name                          string
 		alone, versions, locks, quick bool
 		differs                       map[string]string
 		sometimes                     []string
 	}{
-		{"fake-gcs-server", true, true, false, true, alone, []string{"blob/delete-version-race"}},
+		{"fake-gcs-server", true, true, false, true, alone, []string{"blob/delete-version-race", "blob/copy-race"}},
 		{"rules-plain", false, false, false, false, plain, nil},
 		{"rules-versioned", false, true, false, true, plain, nil},
 		{"rules-locked", false, false, true, true, map[string]string{"blob/warm*": noCold}, nil},
