@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -62,9 +63,16 @@ type document struct {
 	methods []*method
 }
 
+// loaded are the documents that tests of this process have loaded: of megabytes,
+// and not changed.
+var loaded sync.Map
+
 // load reads a discovery document out of the SDK's module.
 func load(t testing.TB, name string) *document {
 	t.Helper()
+	if d, ok := loaded.Load(name); ok {
+		return d.(*document)
+	}
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "google.golang.org/api").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -81,6 +89,7 @@ func load(t testing.TB, name string) *document {
 	if len(d.methods) < 10 {
 		t.Fatalf("%s: %d methods", name, len(d.methods))
 	}
+	loaded.Store(name, d)
 	return d
 }
 
