@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +18,12 @@ import (
 // counted counts what is asked of a Warmer.
 type counted struct {
 	*providertest.Memory
-	asked int
+	asked atomic.Int32
 	fail  string // key of which Warm fails
 }
 
 func (c *counted) Warm(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error) {
-	c.asked++
+	c.asked.Add(1)
 	if key == c.fail {
 		return "", errors.New("no permission")
 	}
@@ -65,8 +66,8 @@ func TestWarmAll(t *testing.T) {
 				t.Errorf("told %+v after %+v", told[i], told[i-1])
 			}
 		}
-		if s.asked > 200 {
-			t.Errorf("%d requests for three objects in five hours", s.asked)
+		if s.asked.Load() > 200 {
+			t.Errorf("%d requests for three objects in five hours", s.asked.Load())
 		}
 		for info := range s.List(t.Context(), "", provider.ListOptions{}) {
 			if _, _, err := provider.ReadAll(t.Context(), s, info.Key, 100); err != nil {
