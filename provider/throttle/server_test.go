@@ -51,17 +51,20 @@ func TestSlowDown(t *testing.T) {
 	const pause = time.Second
 	var mu sync.Mutex
 	var declined, early int
-	var until time.Time
+	var first, until time.Time
 	busy := time.Now().Add(2 * time.Second)
 	n.Meets(1<<30, badnet.All, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		now := time.Now()
-		if now.Before(until.Add(-50*time.Millisecond)) && now.After(until.Add(300*time.Millisecond-pause)) { // what was under way comes before that
+		// What was under way when the first were declined may come late.
+		if !first.IsZero() && now.After(first.Add(pause)) && now.Before(until.Add(-50*time.Millisecond)) && now.After(until.Add(300*time.Millisecond-pause)) {
 			early++
 		}
 		if now.Before(busy) {
-			declined++
+			if declined++; first.IsZero() {
+				first = now
+			}
 			until = now.Add(pause)
 			badnet.Answers(http.StatusServiceUnavailable, http.Header{"Retry-After": {"1"}}, slowDown)(w, r)
 		}
