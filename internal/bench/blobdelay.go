@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,20 +60,18 @@ func later(dst, src net.Conn, by time.Duration, notBefore time.Time) {
 		due time.Time
 		b   []byte
 	}
-	const size = 64 << 10
-	free := sync.Pool{New: func() any { return make([]byte, size) }}
 	queue := make(chan piece, 1<<16) // 4 GiB under way: no limit that anybody meets
 	go func() {
 		defer close(queue)
+		b := make([]byte, 64<<10)
 		for {
-			b := free.Get().([]byte)[:size]
 			n, err := src.Read(b)
 			if n > 0 {
 				due := time.Now().Add(by)
 				if due.Before(notBefore) {
 					due = notBefore
 				}
-				queue <- piece{due, b[:n]}
+				queue <- piece{due, bytes.Clone(b[:n])}
 			}
 			if err != nil {
 				return
@@ -86,7 +85,6 @@ func later(dst, src net.Conn, by time.Duration, notBefore time.Time) {
 			_, err := dst.Write(p.b)
 			failed = err != nil
 		}
-		free.Put(p.b[:size])
 	}
 	if c, ok := dst.(*net.TCPConn); ok {
 		c.CloseWrite()

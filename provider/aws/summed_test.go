@@ -49,3 +49,22 @@ func TestSummed(t *testing.T) {
 		}
 	}
 }
+
+// A body that goes up in parts and has not the announced SHA-256 is refused,
+// and leaves neither an object nor an upload.
+func TestPartsOfAnotherBody(t *testing.T) {
+	server := testenv.MinIO(t)
+	bucket := server.NewBucket(t, testenv.BucketOptions{})
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.PartSize = 5 << 20 })
+	content := noise(5<<20 + 1)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{SHA256: sha256.Sum256(content[1:])}); !errors.Is(err, provider.ErrCorrupt) {
+		t.Errorf("another body than was announced: %v", err)
+	}
+	if _, err := s.Stat(t.Context(), "x"); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("what was refused: %v", err)
+	}
+	uploads, err := server.Client().ListMultipartUploads(t.Context(), uploadsOf(bucket, "x"))
+	if err != nil || len(uploads.Uploads) > 0 {
+		t.Errorf("%v, %d uploads are left", err, len(uploads.Uploads))
+	}
+}
