@@ -51,7 +51,7 @@ const policyTries = 20 // others may change a policy, too, but not all the time
 func (s *Snapshots) permit(ctx context.Context, ref provider.SnapshotRef, members []string, change func([]string) []string) error {
 	for _, m := range members {
 		if !member.MatchString(m) || strings.HasPrefix(m, "principalSet://goog/public") { // nor allUsers
-			return fmt.Errorf("%q is not user:, serviceAccount:, group:, domain:, principal: or principalSet:", m)
+			return fmt.Errorf("%q begins with none of user:, serviceAccount:, group:, domain:, principal: and principalSet: that Share takes", m)
 		}
 	}
 	switch {
