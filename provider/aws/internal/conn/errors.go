@@ -119,8 +119,12 @@ func throttled(err error) error {
 	return remote.Throttled(StatusOf(err), headerOf(err))
 }
 
-// gate makes every attempt of a call pass the gate of its ctx.
+// gate makes every attempt of a call pass the gate of its ctx. A stack without
+// attempts signs a URL, and sends nothing.
 func gate(stack *middleware.Stack) error {
+	if _, sends := stack.Finalize.Get("Retry"); !sends {
+		return nil
+	}
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("holdfast-gate",
 		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			leave, err := remote.Enter(ctx)
