@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,8 +76,19 @@ func (d service) start(t testing.TB) server {
 		testcontainers.WithLabels(map[string]string{label: s.Name}),
 		testcontainers.WithWaitStrategyAndDeadline(patience, up),
 	}, d.options...)
+	stop := func() error { return testcontainers.TerminateContainer(s.container, testcontainers.StopTimeout(0)) }
 	s.container, err = testcontainers.Run(ctx, image, options...)
-	started.stop = append(started.stop, func() error { return testcontainers.TerminateContainer(s.container, testcontainers.StopTimeout(0)) })
+	for range 40 {
+		if err == nil || !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+		// Docker takes one port after the other, and gives up after ten. Tests
+		// with many connections can have more in a row.
+		if err = stop(); err == nil {
+			s.container, err = testcontainers.Run(ctx, image, options...)
+		}
+	}
+	started.stop = append(started.stop, stop)
 	if err != nil {
 		t.Fatalf("start %s: %v\n%s", s.Name, err, s.logs(ctx))
 	}
