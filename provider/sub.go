@@ -23,23 +23,23 @@ func Sub(s BlobStore, prefix string) BlobStore {
 func (p prefixed) As(power any) bool {
 	switch to := power.(type) {
 	case *Locker:
-		l, ok := As[Locker](p.store)
-		*to = prefixedLocker{p, l}
-		return ok
+		return lend(p, to, func(l Locker) Locker { return prefixedLocker{p, l} })
 	case *Versioner:
-		v, ok := As[Versioner](p.store)
-		*to = prefixedVersioner{p, v}
-		return ok
+		return lend(p, to, func(v Versioner) Versioner { return prefixedVersioner{p, v} })
 	case *Warmer:
-		w, ok := As[Warmer](p.store)
-		*to = prefixedWarmer{p, w}
-		return ok
+		return lend(p, to, func(w Warmer) Warmer { return prefixedWarmer{p, w} })
 	case *Copier:
-		c, ok := As[Copier](p.store)
-		*to = prefixedCopier{p, c}
-		return ok
+		return lend(p, to, func(c Copier) Copier { return prefixedCopier{p, c} })
 	}
 	return false
+}
+
+func lend[T any](p prefixed, to *T, prefix func(T) T) bool {
+	t, ok := As[T](p.store)
+	if ok {
+		*to = prefix(t)
+	}
+	return ok
 }
 
 type prefixed struct {

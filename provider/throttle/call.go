@@ -137,18 +137,19 @@ func (k *call) begin(ctx context.Context) error {
 // settle takes err for the outcome of an attempt, as far as the requests of
 // the store have not told it.
 func (k *call) settle(ctx context.Context, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	o := outcomeOf(ctx, err)
-	if t := k.ready; t != nil {
-		k.ready = nil
-		k.mu.Unlock()
-		k.leave(t, o)
-		k.mu.Lock()
-		return
+	k.mu.Lock()
+	t := k.ready
+	k.ready = nil
+	broke := t == nil && o.Failed && k.failures == 0 && !k.refused // behind the head of an answer
+	if broke {
+		k.fail(k.round, o)
 	}
-	if o.Failed && k.failures == 0 && !k.refused {
-		k.fail(k.round, o) // it broke off behind the head of an answer
+	k.mu.Unlock()
+	switch {
+	case t != nil:
+		k.leave(t, o)
+	case broke:
 		k.c.late(o)
 	}
 }
