@@ -96,7 +96,15 @@ func (c *class) delay() time.Duration {
 	if now.Before(c.paused) {
 		return c.paused.Sub(now)
 	}
-	return c.bucket.take(now, c.pace.at(now))
+	rate := c.pace.at(now)
+	if rate == 0 {
+		c.bucket = bucket{tokens: 1, last: now}
+		return 0
+	}
+	if c.bucket.fill(now, rate) {
+		c.pace.unfelt(now)
+	}
+	return c.bucket.take(rate)
 }
 
 // leave learns what became of a request.

@@ -6,7 +6,9 @@ import (
 )
 
 // A pace is the rate that is allowed: what is configured until the service
-// asks for less, then half of what was too much, which grows again.
+// asks for less, then half of what was too much, which grows again. Where no
+// rate is configured it grows until nobody waits for it any more: with no limit
+// at all those who wait would all ask at once.
 type pace struct {
 	most  float64   // configured; 0: no limit
 	low   float64   // after the last fall; 0: it has recovered
@@ -16,6 +18,7 @@ type pace struct {
 
 const (
 	growth = 20.0 // seconds in which the rate grows by what was too much
+	enough = 10.0 // growths by e, after which no rate is felt
 	least  = 1.0  // requests a second, below which no rate falls
 )
 
@@ -26,14 +29,22 @@ func (p *pace) at(now time.Time) float64 {
 	}
 	t, step := now.Sub(p.since).Seconds(), p.peak/growth
 	r := p.low + step*t
-	if over := t - (p.peak-p.low)/step; over > 0 {
-		r = p.peak * math.Exp(over/growth)
+	over := (t - (p.peak-p.low)/step) / growth
+	if over > 0 {
+		r = p.peak * math.Exp(over)
 	}
-	if p.most > 0 && r >= p.most || p.most == 0 && r >= 2*p.peak {
+	if p.most > 0 && r >= p.most || p.most == 0 && over > enough {
 		p.low = 0
 		return p.most
 	}
 	return r
+}
+
+// unfelt is told that there were fewer requests than may be made.
+func (p *pace) unfelt(now time.Time) {
+	if p.most == 0 && p.at(now) >= 2*p.peak {
+		p.low = 0
+	}
 }
 
 // fall halves the rate: the one allowed, or the one that was asked at, if that
@@ -57,14 +68,16 @@ type bucket struct {
 	last   time.Time
 }
 
-// take takes one, or says how long to wait for it.
-func (b *bucket) take(now time.Time, rate float64) time.Duration {
-	if rate == 0 {
-		b.tokens, b.last = 1, now
-		return 0
-	}
-	b.tokens = min(b.tokens+rate*now.Sub(b.last).Seconds(), max(1, rate/10))
+// fill says whether the bucket is full.
+func (b *bucket) fill(now time.Time, rate float64) bool {
+	most := max(1, rate/10)
+	b.tokens = min(b.tokens+rate*now.Sub(b.last).Seconds(), most)
 	b.last = now
+	return b.tokens == most
+}
+
+// take takes one, or says how long to wait for it.
+func (b *bucket) take(rate float64) time.Duration {
 	if b.tokens >= 1 {
 		b.tokens--
 		return 0

@@ -226,8 +226,8 @@ type service struct {
 	last     time.Time
 
 	taken, declined int
-	early           int // requests before the time it asked for
-	until           time.Time
+	early           int // requests before the time it asked for, but for those of the moment it asked
+	asked, until    time.Time
 }
 
 func (s *service) script(providertest.Call) providertest.Fault {
@@ -236,7 +236,7 @@ func (s *service) script(providertest.Call) providertest.Fault {
 	now := time.Now()
 	s.tokens = min(s.tokens+s.capacity*now.Sub(s.last).Seconds(), max(1, s.capacity/10))
 	s.last = now
-	if now.Before(s.until) {
+	if now.After(s.asked) && now.Before(s.until) {
 		s.early++
 	}
 	wait := latency(10 * time.Millisecond)(providertest.Call{}).Wait
@@ -249,7 +249,7 @@ func (s *service) script(providertest.Call) providertest.Fault {
 	var err error = provider.ErrThrottled
 	if s.after > 0 {
 		err = &provider.Throttled{After: s.after}
-		s.until = now.Add(s.after)
+		s.asked, s.until = now, now.Add(s.after)
 	}
 	return providertest.Fault{Before: err}
 }
@@ -346,7 +346,7 @@ func TestRetryAfter(t *testing.T) {
 		if err := errors.Join(errs...); err != nil {
 			t.Error(err)
 		}
-		// Those of the first moment were under way already.
+		// Those of the moment it asked were under way already.
 		if sv.early > 0 || sv.declined == 0 || sv.declined > 100 {
 			t.Errorf("%d early, %d declined", sv.early, sv.declined)
 		}
