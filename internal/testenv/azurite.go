@@ -12,7 +12,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-var azurite = image{"azurite", npm{"azurite"}}
+var azurite = image{"azurite", npm{"azurite", debian{packages: []string{"nodejs"}}}}
 
 // Azure is a running Azurite, which speaks the protocol of Azure Blob Storage
 // below Endpoint. It keeps no versions and takes no immutability policies. Key

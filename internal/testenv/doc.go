@@ -1,7 +1,7 @@
 // Package testenv starts real servers for tests, in containers, through
 // testcontainers-go: MinIO and versitygw for S3, moto for the control planes of
 // AWS, fake-gcs-server for Google Cloud Storage, Azurite for Azure Blob Storage,
-// BIND and Knot for DNS. Only tests import it, and nothing it needs reaches who imports
+// BIND and Knot for DNS, PostgreSQL 15, 17 and 18. Only tests import it, and nothing it needs reaches who imports
 // Holdfast.
 //
 // A package whose tests use a server hands its TestMain to [Main], which stops
@@ -17,7 +17,7 @@
 //
 // One server of each kind serves all tests of a process; every test makes
 // buckets of its own. A server is up in about a second, so processes do not
-// share them.
+// share them. A cluster of PostgreSQL belongs to one test, which may kill it.
 //
 // # A writer that may only create
 //

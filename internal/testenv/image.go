@@ -45,7 +45,7 @@ func Prepare(ctx context.Context, say func(string)) error {
 }
 
 // images are those of all servers.
-var images = []image{versitygw, minio, fakegcs, azurite, moto, bind, knot}
+var images = []image{versitygw, minio, fakegcs, azurite, moto, bind, knot, postgres}
 
 // An image is that of one server.
 type image struct {

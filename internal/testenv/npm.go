@@ -10,12 +10,17 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// An npm is a server for Node.js with what it depends on, in /NAME of an image
-// of Debian with node. Its directory below servers has a package.json, and a
+// An npm is a server that npm's registry has, with what it depends on, in /NAME
+// of an image of Debian. Its directory below servers has a package.json, and a
 // package-lock.json with the hash of each package and the host of none:
 //
 //	npm install --omit-lockfile-registry-resolved --ignore-scripts
-type npm struct{ module string }
+//
+// The image is that of base with the packages in it.
+type npm struct {
+	module string
+	base   debian
+}
 
 var npmFiles = []string{"package.json", "package-lock.json"}
 
@@ -48,12 +53,10 @@ func (n npm) make(ctx context.Context, docker *testcontainers.DockerProvider, di
 }
 
 func (n npm) debian() debian {
-	return debian{
-		packages: []string{"nodejs"},
-		fill:     n.fill,
-		filled:   "npm ci",
-		steps:    []string{"ADD " + n.module + ".tar /" + n.module},
-	}
+	d := n.base
+	d.fill, d.filled = n.fill, "npm ci"
+	d.steps = append([]string{"ADD " + n.module + ".tar /" + n.module}, d.steps...)
+	return d
 }
 
 // fill installs the packages, whose hashes npm compares, and runs none of
