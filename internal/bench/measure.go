@@ -16,9 +16,10 @@ import (
 // A sample is what one step has cost.
 type sample struct {
 	wall, cpu time.Duration
-	memory    int64 // bytes, the peak of the largest process
-	stored    int64 // bytes that the repository has grown by
-	objects   int   // files that the repository has more
+	system    time.Duration // of cpu, in the kernel
+	memory    int64         // bytes, the peak of the largest process
+	stored    int64         // bytes that the repository has grown by
+	objects   int           // files that the repository has more
 }
 
 // measure runs the commands of a step. The clock runs until what they have
@@ -59,6 +60,7 @@ func (s *sample) run(c command) error {
 		return fmt.Errorf("%s: %w: %s", strings.Join(c.argv, " "), err, out.Bytes())
 	}
 	s.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	s.system += cmd.ProcessState.SystemTime()
 	// The kernel counts the memory of the process that starts another as
 	// that one's, so this program must stay small: what needs memory, such
 	// as making the data, runs in a process of its own.

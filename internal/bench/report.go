@@ -24,9 +24,11 @@ func (b *bench) median(tool, step string) (sample, bool) {
 }
 
 func medianOf(all []sample) sample {
+	cpu := middle(all, func(s sample) float64 { return float64(s.cpu) })
 	return sample{
 		wall:    middle(all, func(s sample) float64 { return float64(s.wall) }).wall,
-		cpu:     middle(all, func(s sample) float64 { return float64(s.cpu) }).cpu,
+		cpu:     cpu.cpu,
+		system:  cpu.system,
 		memory:  middle(all, func(s sample) float64 { return float64(s.memory) }).memory,
 		stored:  middle(all, func(s sample) float64 { return float64(s.stored) }).stored,
 		objects: middle(all, func(s sample) float64 { return float64(s.objects) }).objects,

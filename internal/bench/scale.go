@@ -167,7 +167,7 @@ func (s *scaled) size(ctx context.Context, n int) error {
 func (s *scaled) report() {
 	fmt.Printf("%s processors (%s), load %s\n\n", maxProcs, processor(), load())
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "step\tfiles\twall s\tCPU s\tCPU µs/file\tpeak MB\trequests\t")
+	fmt.Fprintln(w, "step\tfiles\twall s\tCPU s\tCPU µs/file\tin the kernel\tpeak MB\trequests\t")
 	get := func(n int, step string) sample {
 		m, _ := s.b.median(strconv.Itoa(n), step)
 		return m
@@ -175,8 +175,8 @@ func (s *scaled) report() {
 	for _, step := range scaleSteps {
 		for _, n := range s.sizes {
 			m := get(n, step)
-			fmt.Fprintf(w, "%s\t%d\t%.2f\t%.2f\t%.1f\t%.0f\t%d\t\n", step, n, m.wall.Seconds(), m.cpu.Seconds(),
-				m.cpu.Seconds()*1e6/float64(n), float64(m.memory)/1e6, s.requests[key{strconv.Itoa(n), step}])
+			fmt.Fprintf(w, "%s\t%d\t%.2f\t%.2f\t%.1f\t%.1f\t%.0f\t%d\t\n", step, n, m.wall.Seconds(), m.cpu.Seconds(),
+				m.cpu.Seconds()*1e6/float64(n), m.system.Seconds()*1e6/float64(n), float64(m.memory)/1e6, s.requests[key{strconv.Itoa(n), step}])
 		}
 	}
 	w.Flush()
