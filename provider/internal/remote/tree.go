@@ -233,6 +233,9 @@ func (s *scout) run(ctx context.Context, prefix, after string) {
 
 // fetch begins to fetch the first page of a part.
 func (s *scout) fetch(ctx context.Context, part, after string) bool {
+	if ctx.Err() != nil { // what was sent last may have been thrown away
+		return false
+	}
 	next := &step{part: part, done: make(chan struct{})}
 	s.running.Go(func() {
 		defer close(next.done)
