@@ -309,7 +309,10 @@ func (p *PG) At(t testing.TB, data string) *PG {
 // Own gives files below Dir to the user who runs the server.
 func (p *PG) Own(t testing.TB, paths ...string) {
 	t.Helper()
-	p.root(t, "chown -R postgres:postgres '"+strings.Join(paths, "' '")+"'")
+	args := append([]string{"exec", "-u", "root", p.container, "chown", "-R", "postgres:postgres"}, paths...)
+	if out, err := exec.Command("docker", args...).CombinedOutput(); err != nil {
+		t.Fatalf("chown: %v\n%s", err, out)
+	}
 }
 
 // root runs a script in the container as root.

@@ -1,0 +1,231 @@
+package postgres
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+)
+
+// Backup implements [backup.Target].
+func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
+	src, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer src.close()
+	log, err := s.Log(LogName(src.system))
+	if err != nil {
+		return err
+	}
+	// Before the backup begins, so that the server keeps all WAL of it.
+	f, err := t.fetchWAL(ctx, src, log)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	began := time.Now().UTC()
+	stream, err := startBase(ctx, src.conn, t.command(s.Name()))
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	defer stream.close()
+	t.c.Logger.Info("base backup begins", "point", s.Name(), "start", stream.start.at, "timeline", stream.start.timeline)
+	if err := f.begins(ctx, stream.start); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	r := &reading{s: s, stream: stream, read: map[string]fileSum{}}
+	if err := r.all(ctx); err != nil {
+		return err
+	}
+	t.nameSpaces(ctx, stream.tablespaces)
+	b := base{
+		System: src.system, Timeline: stream.start.timeline, Start: stream.start.at, Stop: stream.end.at, Began: began, Ended: time.Now().UTC(),
+		Version: src.version, Segment: src.segment, Block: src.block, Checksums: src.sums, Standby: src.standby, Reader: "stream",
+		Tablespaces: stream.tablespaces,
+	}
+	if stream.end.timeline != b.Timeline || b.Stop < b.Start {
+		return fmt.Errorf("postgres: the server was promoted while it was backed up: timeline %d to %d", b.Timeline, stream.end.timeline)
+	}
+	if err := f.ends(ctx, b); err != nil {
+		return fmt.Errorf("postgres: WAL of the backup: %w", err)
+	}
+	if err := s.Add(ctx, backup.Item{Path: basePath, Meta: b.encode()}, nil); err != nil {
+		return err
+	}
+	return s.NeedLog(backup.LogPosition{Log: log.Name(), Branch: b.Timeline, From: uint64(b.floor(b.Start)), Consistent: uint64(b.Stop)})
+}
+
+// command is BASE_BACKUP as it is sent. The log has the WAL, so the server
+// waits for no archive. Without a map it sends tablespaces as links, which say
+// the same, and the manifest holds for what is restored elsewhere, too.
+func (t *Target) command(name string) string {
+	checkpoint := "fast"
+	if t.c.Checkpoint != "" {
+		checkpoint = t.c.Checkpoint
+	}
+	label := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, "holdfast "+name)
+	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256', VERIFY_CHECKSUMS true)",
+		quote(label), checkpoint)
+}
+
+// quote makes a literal of the replication protocol.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// A reading makes items of a stream.
+type reading struct {
+	s      *backup.Session
+	stream *baseStream
+	read   map[string]fileSum
+
+	manifest []byte
+}
+
+// all reads everything, and compares it with the manifest.
+func (r *reading) all(ctx context.Context) error {
+	for {
+		p, err := r.stream.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("postgres: %w", err)
+		}
+		if p.manifest {
+			err = r.keepManifest(ctx)
+		} else {
+			err = r.archive(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.manifest == nil {
+		return errors.New("postgres: the server has sent no manifest")
+	}
+	manifest, err := parseManifest(r.manifest)
+	if err == nil {
+		err = agree(manifest, r.read)
+	}
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if r.stream.corrupt {
+		for _, w := range r.stream.warnings {
+			r.s.Warn("", errors.New(w))
+		}
+	}
+	return nil
+}
+
+func (r *reading) keepManifest(ctx context.Context) error {
+	var text bytes.Buffer
+	m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: noSum}
+	it := backup.Item{Path: manifestPath, Meta: m.encode()}
+	err := r.s.Add(ctx, it, newSummed(io.TeeReader(r.stream, &text), it, func(fileSum) {}))
+	r.manifest = text.Bytes()
+	return err
+}
+
+// archive makes items of the entries of a tar archive.
+func (r *reading) archive(ctx context.Context, p part) error {
+	below := ""
+	if p.location != "" {
+		oid, err := strconv.ParseUint(strings.TrimSuffix(p.name, ".tar"), 10, 32)
+		if err != nil {
+			return fmt.Errorf("postgres: archive %.80q of a tablespace: want OID.tar", p.name)
+		}
+		below = fmt.Sprintf("pg_tblspc/%d/", oid)
+	}
+	entries := tar.NewReader(r.stream)
+	for {
+		h, err := entries.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("postgres: archive %.80q: %w", p.name, err)
+		}
+		if err := r.entry(ctx, below, h, entries); err != nil {
+			return err
+		}
+	}
+	// Zeroes may follow.
+	if _, err := io.Copy(io.Discard, r.stream); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	return nil
+}
+
+func (r *reading) entry(ctx context.Context, below string, h *tar.Header, content io.Reader) error {
+	path := strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/")
+	if path == "" || path == "." {
+		return nil // what is in an archive, itself
+	}
+	path = below + path
+	if err := checkPath(path); err != nil {
+		return fmt.Errorf("postgres: the server sends %w", err)
+	}
+	m := meta{Type: typeDir, Mode: uint32(h.Mode & 0o777), ModTime: h.ModTime.UTC()}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return r.s.Add(ctx, backup.Item{Path: path, Meta: m.encode()}, nil)
+	case tar.TypeSymlink:
+		return nil // of a tablespace, which has been announced
+	case tar.TypeReg:
+	default:
+		return fmt.Errorf("postgres: the server sends %q as a tar entry of type %q", path, h.Typeflag)
+	}
+	m.Type, m.Sum = typeFile, noSum
+	it := backup.Item{Path: path, Meta: m.encode()}
+	if isRelation(path) {
+		it.BlockSize = relationBlock
+	}
+	if _, twice := r.read[path]; twice {
+		return fmt.Errorf("postgres: the server sends %q twice", path)
+	}
+	return r.s.Add(ctx, it, newSummed(content, it, func(s fileSum) { r.read[path] = s }))
+}
+
+// A summed reader computes the SHA-256 of what it reads. At the end it writes
+// it into the description of the item, and tells it.
+type summed struct {
+	r    io.Reader
+	hash hash.Hash
+	size int64
+	it   backup.Item
+	tell func(fileSum)
+}
+
+func newSummed(r io.Reader, it backup.Item, tell func(fileSum)) *summed {
+	return &summed{r: r, hash: sha256.New(), it: it, tell: tell}
+}
+
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.hash.Write(p[:n])
+	s.size += int64(n)
+	if err == io.EOF && s.tell != nil {
+		f := fileSum{size: s.size}
+		s.hash.Sum(f.sum[:0])
+		hex.Encode(s.it.Meta[sumAt(s.it.Meta):], f.sum[:])
+		s.tell(f)
+		s.tell = nil
+	}
+	return n, err
+}

@@ -1,0 +1,85 @@
+package postgres
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// A fileSum is what a manifest says of a file.
+type fileSum struct {
+	size int64
+	sum  [sha256.Size]byte
+}
+
+// parseManifest reads a backup_manifest, of version 1 or 2, with SHA-256 of
+// all files and of itself.
+func parseManifest(text []byte) (map[string]fileSum, error) {
+	var m struct {
+		Version int `json:"PostgreSQL-Backup-Manifest-Version"`
+		Files   []struct {
+			Path      string
+			Encoded   string `json:"Encoded-Path"`
+			Size      int64
+			Algorithm string `json:"Checksum-Algorithm"`
+			Checksum  string
+		}
+		Own string `json:"Manifest-Checksum"`
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("backup_manifest: %w", err)
+	}
+	if m.Version != 1 && m.Version != 2 {
+		return nil, fmt.Errorf("backup_manifest: version %d is unknown", m.Version)
+	}
+	// The last line has the sum of all before it.
+	before := bytes.LastIndexByte(bytes.TrimRight(text, "\n"), '\n') + 1
+	if own := sha256.Sum256(text[:before]); hex.EncodeToString(own[:]) != m.Own {
+		return nil, fmt.Errorf("backup_manifest: its own checksum is wrong")
+	}
+	files := make(map[string]fileSum, len(m.Files))
+	for _, f := range m.Files {
+		path := f.Path
+		if f.Encoded != "" {
+			b, err := hex.DecodeString(f.Encoded)
+			if err != nil {
+				return nil, fmt.Errorf("backup_manifest: path %.80q: %w", f.Encoded, err)
+			}
+			path = string(b)
+		}
+		s := fileSum{size: f.Size}
+		n, err := hex.Decode(s.sum[:], []byte(f.Checksum[:min(len(f.Checksum), 2*len(s.sum))]))
+		if err != nil || n != len(s.sum) || len(f.Checksum) != 2*n || f.Algorithm != "SHA256" {
+			return nil, fmt.Errorf("backup_manifest: %q has no SHA-256 but %.20s %.80q", path, f.Algorithm, f.Checksum)
+		}
+		if _, twice := files[path]; twice {
+			return nil, fmt.Errorf("backup_manifest: %q is in it twice", path)
+		}
+		files[path] = s
+	}
+	return files, nil
+}
+
+// agree compares what was read with what the manifest says; each has to have
+// every file of the other.
+func agree(manifest, read map[string]fileSum) error {
+	for path, want := range manifest {
+		got, ok := read[path]
+		switch {
+		case !ok:
+			return fmt.Errorf("%q is in the server's manifest and was not sent", path)
+		case got.size != want.size:
+			return fmt.Errorf("%q has %d bytes, %d in the server's manifest", path, got.size, want.size)
+		case got.sum != want.sum:
+			return fmt.Errorf("%q arrived with other content than the server's manifest says; is the connection damaging data? Use TLS, and try again", path)
+		}
+	}
+	for path := range read {
+		if _, ok := manifest[path]; !ok {
+			return fmt.Errorf("%q was sent and is not in the server's manifest", path)
+		}
+	}
+	return nil
+}

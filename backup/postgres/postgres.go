@@ -1,0 +1,209 @@
+// Package postgres backs up and restores a PostgreSQL cluster as a whole: its
+// files, and the WAL that makes them consistent. Versions 15 to 18.
+//
+//	target, err := postgres.New(postgres.Config{Conn: "host=db1 user=backup passfile=/etc/holdfast/pgpass"})
+//	point, err := repo.Backup(ctx, "db1", target, backup.BackupOptions{})
+//	err = repo.Restore(ctx, point.ID, target, backup.Destination{Location: "/var/lib/postgresql/restored"}, backup.RestoreOptions{})
+//
+// Package logical beside it dumps single databases. Only this one can return
+// to any moment: WAL cannot be applied to a dump.
+//
+// # What a backup is
+//
+// A base backup, taken over the replication protocol (BASE_BACKUP): nothing is
+// installed at the server, and a standby will do as a source. It needs a role
+// with REPLICATION and a line for the database "replication" in pg_hba.conf.
+//
+// Every file is an item, under its path below the data directory; what is in a
+// tablespace is below pg_tblspc/OID, as in the server's own manifest. The
+// server announces the SHA-256 of every file in that manifest, and each is
+// compared with what arrived: one difference, one file that is missing or too
+// many, and there is no point. The manifest is kept (backup_manifest), so that
+// pg_verifybackup can be run on what is restored. Relation files are cut into
+// pages, so that another full backup stores only what has changed.
+//
+// The server checks the checksum of every page, where it has any. Pages that
+// fail are warnings of the point, which is partial then: the rest of the
+// cluster is there, and so are the pages as they are.
+//
+// # WAL
+//
+// A base backup is of use only with the WAL written while it was taken. It is
+// in the log "postgres/SYSTEM IDENTIFIER" of the repository, whose branches are
+// timelines and whose positions are LSNs. Whatever of it the log does not have
+// when the files are there is fetched from the server, which a temporary slot
+// makes keep it, before the point exists; if a receiver fills the log, and is
+// not far behind, that is nothing. So every point can be restored.
+//
+// # Restoring
+//
+// Destination.Location is the data directory to be: made if it does not exist,
+// and refused if it is not empty. What is written there is the cluster of the
+// backup, with settings that make PostgreSQL replay the WAL of the log when it
+// is started: recovery.signal, and lines in postgresql.auto.conf. That WAL is
+// put into a directory beside it first. Destination.Options:
+//
+//	tablespace:NAME  the directory for a tablespace, by its name or OID. Every
+//	                 tablespace wants one: a point decides nothing about where
+//	                 files go.
+//	target-time      recover to a moment, as RFC 3339 writes it, target-lsn to a
+//	target-lsn       position, target-xid to a transaction, target-name to a
+//	target-xid       restore point; one of them. Without any: to the end of the
+//	target-name      log. target=consistent ends as soon as all is consistent:
+//	target           at the end of the backup.
+//	exclusive        "true" stops before the target and not behind it.
+//	target-timeline  which timeline to follow: a number, "current" for that of
+//	                 the backup, or "latest", the default.
+//	action           what the server does at a target: "promote", the default,
+//	                 "pause" or "shutdown". At the end it goes into operation.
+//	wal-dir          where the WAL goes; Location with ".wal" behind it if not set.
+//	overwrite        "true" allows a directory that holds this cluster, or what
+//	                 a restore of it left: only what differs is written, and
+//	                 what the backup does not have is deleted.
+//	owner            UID:GID of all that is written. Only root can.
+//	verify           "true" reads everything again at the end, and compares it
+//	                 with the server's manifest.
+//	dry-run          "true" reads and verifies all of the point and that the
+//	                 log has the WAL, counts it in the progress, and writes nothing.
+//
+// A restore begins by making certain that the log has, without a gap, the WAL
+// from the beginning of the backup to where it is consistent, and to target-lsn
+// if that is set; whether it reaches another target is the server's to find
+// out, which does not come up if it does not. A directory that a server is
+// running on is refused. Until the restore has succeeded, the directory has no
+// pg_control, without which no server starts. A restore that was killed goes on
+// with overwrite.
+//
+// Configuration that is not below the data directory, as Debian has it in
+// /etc, is not in the backup. Settings that are come back as they were; look
+// at archive_command before a restored cluster runs beside its original.
+//
+// Whatever a point says, nothing is written outside of the directories that
+// Destination names: all access goes through them, as [os.Root] does.
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/holdfast-go/holdfast/backup"
+)
+
+// Config says which cluster to back up.
+type Config struct {
+	// Conn is a connection string or URL, as libpq takes it; what it leaves
+	// open comes from PG* variables. It holds no password: that belongs in a
+	// passfile, a service file or PGPASSWORD. It is required for a backup; a
+	// target that only restores may leave it empty.
+	Conn string
+
+	// Checkpoint is how the server makes the checkpoint that a backup begins
+	// with: "fast", at once, the default, or "spread", with as little load as
+	// one of its own, which can take minutes.
+	Checkpoint string
+
+	Workers int          // how many files a restore writes at once; default 4
+	Logger  *slog.Logger // told of decisions; default: discards
+}
+
+// Target is a [backup.Target] of kind "postgres".
+type Target struct {
+	c    Config
+	conn *pgconn.Config // nil: Conn is empty
+}
+
+var _ backup.Target = (*Target)(nil)
+
+// New returns a target. It does not connect.
+func New(c Config) (*Target, error) {
+	t := &Target{c: c}
+	var errs []error
+	if c.Conn != "" {
+		conn, err := parseConn(c.Conn)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("field Conn: %w", err))
+		}
+		t.conn = conn
+	}
+	if c.Checkpoint != "" && c.Checkpoint != "fast" && c.Checkpoint != "spread" {
+		errs = append(errs, fmt.Errorf("field Checkpoint is %q, want fast or spread", c.Checkpoint))
+	}
+	if c.Workers < 0 || c.Workers > 1024 {
+		errs = append(errs, fmt.Errorf("field Workers is %d, want 0 to 1024", c.Workers))
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("postgres config: %w", errors.Join(errs...))
+	}
+	if c.Workers == 0 {
+		t.c.Workers = 4
+	}
+	if c.Logger == nil {
+		t.c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return t, nil
+}
+
+// Kind is "postgres".
+func (t *Target) Kind() string { return "postgres" }
+
+// LogName is the name of the log that has the WAL of a cluster, by its system
+// identifier.
+func LogName(system uint64) string { return fmt.Sprintf("postgres/%d", system) }
+
+// parseConn reads a connection string. No error repeats it: there could be a
+// password in it.
+func parseConn(s string) (*pgconn.Config, error) {
+	if key, ok := holdsSecret(s); ok {
+		return nil, fmt.Errorf("it holds a %s, which others would see; put it into a passfile (~/.pgpass, or passfile=FILE), a service file or PGPASSWORD", key)
+	}
+	c, err := pgconn.ParseConfig(s)
+	if err != nil {
+		return nil, errors.New(`want "host=NAME user=NAME ..." or a URL "postgresql://..."` + reason(err))
+	}
+	return c, nil
+}
+
+// reason is what an error of pgconn says behind the connection string.
+func reason(err error) string {
+	if inner := errors.Unwrap(err); inner != nil {
+		return ": " + inner.Error()
+	}
+	return ""
+}
+
+// holdsSecret finds a password in a connection string, which may be none.
+func holdsSecret(s string) (key string, found bool) {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok && (scheme == "postgres" || scheme == "postgresql") {
+		authority, _, _ := strings.Cut(rest, "/")
+		if user, _, ok := cutLast(authority, "@"); ok && strings.Contains(user, ":") {
+			return "password", true
+		}
+		_, query, _ := strings.Cut(rest, "?")
+		s = strings.ReplaceAll(query, "&", " ")
+	}
+	for _, key := range []string{"password", "sslpassword"} {
+		for at := 0; ; {
+			n := strings.Index(s[at:], key)
+			if n < 0 {
+				break
+			}
+			before, behind := s[:at+n], strings.TrimLeft(s[at+n+len(key):], " \t\r\n\f\v")
+			if strings.HasPrefix(behind, "=") && (before == "" || strings.ContainsAny(before[len(before)-1:], " \t\r\n\f\v'?&")) {
+				return key, true
+			}
+			at += n + len(key)
+		}
+	}
+	return "", false
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}

@@ -1,0 +1,250 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
+)
+
+// A recovery is the WAL that a restored cluster replays: what of it, and how
+// it is told so.
+type recovery struct {
+	log    *backup.Log
+	b      base
+	target target
+	dir    string // where the WAL goes
+
+	way []backup.Branch // timelines behind that of the backup, the oldest first
+	end wal.LSN         // of what is put there
+}
+
+// planRecovery makes certain that the log has the WAL, before anything is
+// written.
+func planRecovery(ctx context.Context, v *backup.View, b base, o options) (*recovery, error) {
+	log, err := v.Log(LogName(b.System))
+	if err != nil {
+		return nil, err
+	}
+	r := &recovery{log: log, b: b, target: o.recovery, dir: o.walDir}
+	if err := r.follow(ctx); err != nil {
+		return nil, err
+	}
+	t := o.recovery
+	var to wal.LSN
+	switch {
+	case t.consistent:
+		to = b.Stop
+	case t.lsn != 0 && t.lsn < b.Stop:
+		return nil, fmt.Errorf("target %v lies before %v, where this backup is consistent; take an older one", t.lsn, b.Stop)
+	case !t.at.IsZero() && t.at.Before(b.Began):
+		return nil, fmt.Errorf("target %s lies before this backup, which began at %s; take an older one", stamp(t.at), stamp(b.Began))
+	}
+	from := b.floor(b.Start)
+	c, err := log.Coverage(ctx, r.timeline(), uint64(from), uint64(to))
+	if err != nil {
+		return nil, err
+	}
+	r.end = wal.LSN(c.End)
+	switch {
+	case r.end < b.Stop:
+		return nil, fmt.Errorf("%w: the backup is consistent with the WAL from %v to %v, and log %q has it up to %v only", backup.ErrGap, b.Start, b.Stop, log.Name(), r.end)
+	case len(c.Gaps) > 0 && t.end():
+		g := c.Gaps[0]
+		return nil, fmt.Errorf("%w: %v to %v on timeline %d in log %q, and %d further gaps; a target before %v can be reached",
+			backup.ErrGap, wal.LSN(g.From), wal.LSN(g.To), g.Branch, log.Name(), len(c.Gaps)-1, r.end)
+	case t.lsn >= r.end: // recovery ends at the first record from there on
+		return nil, fmt.Errorf("%w: target %v, log %q ends at %v", backup.ErrGap, t.lsn, log.Name(), r.end)
+	case !t.at.IsZero() && !c.Last.IsZero() && t.at.After(c.Last):
+		return nil, fmt.Errorf("target %s lies behind the last commit in log %q, at %s: take that, or no target", stamp(t.at), log.Name(), stamp(c.Last))
+	}
+	return r, nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// timeline is the one that is followed to its end.
+func (r *recovery) timeline() uint32 {
+	if n := len(r.way); n > 0 {
+		return r.way[n-1].Branch
+	}
+	return r.b.Timeline
+}
+
+// follow finds the way from the timeline of the backup to the one to follow.
+func (r *recovery) follow(ctx context.Context) error {
+	if r.target.current || r.target.timeline == r.b.Timeline {
+		return nil
+	}
+	branches := map[uint32]backup.Branch{}
+	for b, err := range r.log.Branches(ctx) {
+		if err != nil {
+			return err
+		}
+		branches[b.Branch] = b
+	}
+	if n := r.target.timeline; n != 0 {
+		var err error
+		r.way, err = r.wayTo(branches, n)
+		return err
+	}
+	for n := range branches {
+		if n <= r.timeline() {
+			continue
+		}
+		if way, err := r.wayTo(branches, n); err == nil {
+			r.way = way
+		}
+	}
+	return nil
+}
+
+func (r *recovery) wayTo(branches map[uint32]backup.Branch, n uint32) (way []backup.Branch, err error) {
+	for at := n; at != r.b.Timeline; {
+		b, ok := branches[at]
+		if !ok || b.Parent == 0 || b.Parent >= at {
+			return nil, fmt.Errorf("timeline %d does not come of timeline %d, which the backup is on, as far as log %q knows", n, r.b.Timeline, r.log.Name())
+		}
+		if len(b.History) == 0 {
+			return nil, fmt.Errorf("log %q has no history of timeline %d", r.log.Name(), at)
+		}
+		way = append(way, b)
+		at = b.Parent
+	}
+	slices.Reverse(way)
+	if len(way) > 0 && wal.LSN(way[0].At) < r.b.Stop {
+		return nil, fmt.Errorf("timeline %d leaves timeline %d at %v, before the backup is consistent, at %v; take an older one", n, r.b.Timeline, wal.LSN(way[0].At), r.b.Stop)
+	}
+	return way, nil
+}
+
+// A stretch is WAL in files of one timeline.
+type stretch struct {
+	timeline uint32
+	from, to wal.LSN
+}
+
+// stretches divides the WAL by the timelines its files are named after: the
+// file in which a timeline begins is that of the new one, and has what came
+// before in it, too.
+func (r *recovery) stretches() (out []stretch) {
+	timeline, from := r.b.Timeline, r.b.floor(r.b.Start)
+	for _, b := range r.way {
+		begin := max(from, r.b.floor(wal.LSN(b.At)))
+		if begin > from {
+			out = append(out, stretch{timeline, from, begin})
+		}
+		timeline, from = b.Branch, begin
+	}
+	if from < r.end {
+		out = append(out, stretch{timeline, from, r.end})
+	}
+	return out
+}
+
+// stage puts the WAL into files.
+func (r *recovery) stage(ctx context.Context, root *os.Root) error {
+	for _, b := range r.way {
+		if err := writeFile(root, wal.HistoryName(b.Branch), b.History); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.stretches() {
+		if err := r.stageStretch(ctx, root, s); err != nil {
+			return fmt.Errorf("WAL: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *recovery) stageStretch(ctx context.Context, root *os.Root, s stretch) error {
+	in, err := r.log.Open(ctx, s.timeline, uint64(s.from), uint64(s.to))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	for at := s.from; at < s.to; at += wal.LSN(r.b.Segment) {
+		f, err := root.OpenFile(wal.SegmentName(s.timeline, at, r.b.Segment), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyN(f, in, int64(min(s.to-at, wal.LSN(r.b.Segment))))
+		if err == nil {
+			err = f.Truncate(int64(r.b.Segment)) // zeroes, where the log ends
+		}
+		if err == nil {
+			err = syncFile(f)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(root *os.Root, name string, content []byte) error {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = syncFile(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// ours are the settings that a restore makes. Those that an earlier one left
+// in the cluster would be another target, and two are an error.
+var ours = regexp.MustCompile(`(?mi)^\s*(restore_command|recovery_target(_\w+)?)\b.*\n?`)
+
+// settings are those for postgresql.auto.conf, behind what it has.
+func (r *recovery) settings(before []byte) []byte {
+	var b strings.Builder
+	b.Write(ours.ReplaceAll(before, nil))
+	if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
+		b.WriteByte('\n')
+	}
+	set := func(name, value string) { fmt.Fprintf(&b, "%s = %s\n", name, setting(value)) }
+	b.WriteString("# Of a restore by Holdfast:\n")
+	set("restore_command", "cp "+shell(strings.ReplaceAll(r.dir, "%", "%%"))+`/%f "%p"`)
+	set("recovery_target_timeline", fmt.Sprint(r.timeline()))
+	t := r.target
+	switch {
+	case !t.at.IsZero():
+		set("recovery_target_time", t.at.UTC().Format("2006-01-02 15:04:05.999999-07"))
+	case t.lsn != 0:
+		set("recovery_target_lsn", t.lsn.String())
+	case t.xid != "":
+		set("recovery_target_xid", t.xid)
+	case t.name != "":
+		set("recovery_target_name", t.name)
+	}
+	if t.exclusive {
+		set("recovery_target_inclusive", "off")
+	}
+	switch {
+	case t.end(): // nothing that would bring about an action
+	case t.action != "":
+		set("recovery_target_action", t.action)
+	default:
+		set("recovery_target_action", "promote")
+	}
+	return []byte(b.String())
+}
+
+// setting quotes a value for postgresql.conf.
+func setting(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + "'"
+}
+
+// shell quotes a word for a shell.
+func shell(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,0 +1,125 @@
+package postgres_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/backup/postgres"
+	"github.com/holdfast-go/holdfast/internal/testenv"
+)
+
+// eachVersion runs a test against a server of every version.
+func eachVersion(t *testing.T, test func(t *testing.T, p *testenv.PG)) {
+	for _, major := range versions {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+			test(t, testenv.Postgres(t, major, testenv.PostgresOptions{WALSegmentMB: 1 << (major % 15)}))
+		})
+	}
+}
+
+// load keeps transactions coming until the test ends, or the function that it
+// returns is called.
+func load(t *testing.T, p *testenv.PG) (stop func()) {
+	t.Helper()
+	p.Run(t, "pgbench", "-i", "-q", "-s", "2", p.Socket)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.TryRun("pgbench", "-n", "-c", "2", "-T", "600", p.Socket)
+	}()
+	for p.SQL(t, "select count(*) > 20 from pgbench_history") != "t" {
+	}
+	stop = func() {
+		p.TryRun("psql", "-Xd", p.Socket, "-c", "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'")
+		<-ended
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// balanced are sums that every transaction of the load keeps equal.
+const balanced = "select count(*) > 20 and sum(delta) = (select sum(abalance) from pgbench_accounts)" +
+	" and sum(delta) = (select sum(tbalance) from pgbench_tellers) and sum(delta) = (select sum(bbalance) from pgbench_branches) from pgbench_history"
+
+func restore(t *testing.T, repo *backup.Repository, point backup.Point, location string, options map[string]string) {
+	t.Helper()
+	err := repo.Restore(t.Context(), point.ID, newTarget(t, postgres.Config{}), backup.Destination{Location: location, Options: options}, backup.RestoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verified checks what was restored, before it is started and while it runs.
+func verified(t *testing.T, p *testenv.PG, dir string, spaces ...string) *testenv.PG {
+	t.Helper()
+	p.Own(t, append(spaces, dir, dir+".wal")...)
+	if p.Major != 18 {
+		p.Run(t, "pg_verifybackup", "--no-parse-wal", "-q", dir)
+	}
+	restored := p.Second(t, dir)
+	for restored.SQL(t, "select pg_is_in_recovery()") == "t" {
+	}
+	if p.Major != 18 {
+		p.Run(t, "pg_amcheck", "-h", filepath.Join(p.Dir, "sock"), "-p", fmt.Sprint(restored.Port), "-U", "postgres", "--install-missing", "-a")
+	}
+	return restored
+}
+
+// stopped checks the pages of a cluster after it has run.
+func stopped(t *testing.T, p *testenv.PG) {
+	t.Helper()
+	p.Stop(t)
+	if p.Major != 18 {
+		p.Run(t, "pg_checksums", "-D", p.Data)
+	}
+}
+
+// A backup under load is restored elsewhere, tablespaces too, and comes up with
+// everything that was committed before it, by tools that know nothing of us.
+func TestRestore(t *testing.T) {
+	eachVersion(t, func(t *testing.T, p *testenv.PG) {
+		space, odd := filepath.Join(p.Dir, "space"), filepath.Join(p.Dir, "it's 100%")
+		for _, dir := range []string{space, odd} {
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			p.Own(t, dir)
+		}
+		p.SQL(t, `create tablespace "a Space" location '`+space+"'", `create database "däta 'b"" c"`,
+			`create table there (n) tablespace "a Space" as select generate_series(1, 1000)`,
+			"create unlogged table unlogged (n) as select generate_series(1, 1000)", "create table kept (n int)")
+		stop := load(t, p)
+		p.SQL(t, "insert into kept values (1)")
+		repo, _ := newRepository(t)
+		point := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+		p.SQL(t, "insert into kept values (2)")
+		stop()
+		if point.Partial() {
+			t.Errorf("warnings: %v", point.Warnings)
+		}
+		moved := filepath.Join(odd, "space")
+		dir := filepath.Join(odd, "data")
+		restore(t, repo, point, dir, map[string]string{"tablespace:a Space": moved, "target": "consistent", "verify": "true"})
+		r := verified(t, p, dir, moved)
+		if said := r.SQL(t, "select * from kept", "select count(*) from there", "select count(*) from unlogged", balanced,
+			"select count(*) from pg_database where datname = 'däta ''b\" c'", "show data_directory"); said != "1\n1000\n0\nt\n1\n"+dir {
+			t.Errorf("restored: %q", said)
+		}
+		if where := r.SQL(t, `select pg_tablespace_location(oid) from pg_tablespace where spcname = 'a Space'`); where != moved {
+			t.Errorf("the tablespace is in %s", where)
+		}
+		stopped(t, r)
+		if left, _ := filepath.Glob(filepath.Join(dir, ".holdfast*")); len(left) > 0 {
+			t.Errorf("left over: %s", left)
+		}
+		for _, f := range []string{"", "base", "PG_VERSION", "postgresql.auto.conf"} {
+			if fi, err := os.Stat(filepath.Join(dir, f)); err != nil || fi.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s: %v, %v", f, fi.Mode(), err)
+			}
+		}
+	})
+}

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package postgres
+
+import "os"
+
+// syncTree has nothing to do where syncFile has.
+func syncTree(*os.Root) error { return nil }
+
+func syncFile(f *os.File) error { return f.Sync() }
