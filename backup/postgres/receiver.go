@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"strconv"
 	"sync"
 	"time"
 
@@ -135,16 +134,18 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%v on timeline %d", p.at, p.timeline) }
 
-// LogName is the name of the log that has the WAL of a system.
-func LogName(system uint64) string { return "postgres/" + strconv.FormatUint(system, 10) }
-
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
 // NewReceiver checks a configuration; it connects to nothing.
 func NewReceiver(c ReceiverConfig) (*Receiver, error) {
 	var errs []error
-	conn, err := parseConn("Conn", c.Conn)
-	errs = append(errs, err)
+	conn, err := parseConn(c.Conn)
+	if err == nil && c.Conn == "" {
+		err = errors.New("want how to connect")
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("field Conn: %w", err))
+	}
 	if len(c.Repositories) == 0 {
 		errs = append(errs, errors.New("field Repositories: want one or more"))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -16,39 +15,6 @@ import (
 
 	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
 )
-
-// parseConn reads a connection string that must not have a password in it:
-// it would end up in logs, in the list of processes, and in configuration.
-func parseConn(field, conn string) (*pgconn.Config, error) {
-	if conn == "" {
-		return nil, fmt.Errorf("field %s: want a connection string of libpq, or a URL", field)
-	}
-	if hasPassword(conn) {
-		return nil, fmt.Errorf("field %s has a password: put it into a passfile, a service file or PGPASSWORD", field)
-	}
-	c, err := pgconn.ParseConfig(conn)
-	if err != nil {
-		return nil, fmt.Errorf("field %s: %w", field, err)
-	}
-	return c, nil
-}
-
-func hasPassword(conn string) bool {
-	if strings.HasPrefix(conn, "postgres://") || strings.HasPrefix(conn, "postgresql://") {
-		u, err := url.Parse(conn)
-		if err != nil {
-			return strings.Contains(conn, "password")
-		}
-		_, has := u.User.Password()
-		return has || u.Query().Has("password")
-	}
-	for _, word := range strings.FieldsFunc(conn, func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' }) {
-		if key, _, _ := strings.Cut(word, "="); strings.TrimSpace(key) == "password" {
-			return true
-		}
-	}
-	return false
-}
 
 // A replicationConn is a connection to a walsender, for commands.
 type replicationConn struct {
