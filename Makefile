@@ -44,7 +44,7 @@ test-fips: ## the tests under GODEBUG=fips140=only
 LONG := ./examples/quickstart ./provider/... ./retention ./dr
 long: ## the long form of the tests that have to be run in full
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -skip '^TestMillionKeys$$' $(LONG)
-	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery' ./backup
+	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery|TestPruneTidies|TestPruneCrash' ./backup
 	cd internal/bench && $(GO) test ./...
 
 # In two halves, so that two cores are used: each is one thread, because a seed

@@ -358,7 +358,7 @@ func TestPruneTidiesVerified(t *testing.T) {
 		if n := len(keysOf(t, store, "verified/")); n != 20 || want.Verified != 1 {
 			t.Fatalf("%d objects, %s", n, want)
 		}
-		for n := 1; ; n++ {
+		for n := 1; ; n += every {
 			damaged := copyStore(t, store)
 			f := providertest.NewFaulty(damaged, providertest.CrashAfter(n))
 			c, err := backup.Open(t.Context(), plain(f))

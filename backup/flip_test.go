@@ -350,7 +350,10 @@ func (s *specimen) flipBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, at := range someBytes(rnd, b, long() && !s.sample[key]) {
+		for i, at := range someBytes(rnd, b, long() && !s.sample[key]) {
+			if i%every != 0 {
+				continue
+			}
 			mu.Lock()
 			enough := failures > 10
 			mu.Unlock()
@@ -416,7 +419,10 @@ func TestEveryObjectLost(t *testing.T) {
 }
 
 func (s *specimen) loseObjects(t *testing.T) {
-	for _, key := range s.keys {
+	for i, key := range s.keys {
+		if i%every != 0 {
+			continue
+		}
 		b, _, err := provider.ReadAll(t.Context(), s.store, key, 1<<20)
 		if err != nil {
 			t.Fatal(err)

@@ -289,7 +289,7 @@ func TestPruneCrashAtEveryRequest(t *testing.T) {
 		return n
 	}
 	want := packs()
-	step := 1
+	step := every
 	if testing.Short() {
 		step = 7
 	}
