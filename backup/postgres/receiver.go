@@ -113,6 +113,7 @@ type Receiver struct {
 	system   uint64
 	state    Status
 	samples  []sample // of the server's end, for the lag
+	heardAt  time.Time
 	shippers []*shipper
 	hurry    time.Time // what was received before is to be sealed now
 

@@ -25,9 +25,9 @@ type Status struct {
 	Logs         []LogStatus
 	Waiting      int64 // bytes in spool or memory that are not in all logs
 
-	// How far what is acknowledged is behind the server: in bytes, and how
-	// long ago, by the server's clock, its WAL ended there. Lag is 0 if
-	// nothing is missing.
+	// How far what is acknowledged is behind what the server has said it has:
+	// in bytes, and for how long something has been missing. Lag is 0 if
+	// nothing is.
 	LagBytes int64
 	Lag      time.Duration
 
@@ -63,7 +63,7 @@ const maxSamples = 1024
 func (r *Receiver) heard(m walMessage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.ServerEnd, r.state.ServerTime = max(m.end, m.from+LSN(len(m.data))), m.at
+	r.state.ServerEnd, r.state.ServerTime, r.heardAt = max(m.end, m.from+LSN(len(m.data))), m.at, time.Now()
 	r.samples = append(r.samples, sample{r.state.ServerEnd, m.at})
 	if len(r.samples) > maxSamples {
 		n := 0
@@ -86,7 +86,7 @@ func (r *Receiver) lag(safe LSN) time.Duration {
 		return 0
 	}
 	r.samples = r.samples[n:]
-	return max(r.state.ServerTime.Sub(r.samples[0].at), 0)
+	return max(r.state.ServerTime.Sub(r.samples[0].at)+time.Since(r.heardAt), 0)
 }
 
 // Status says how the receiver is. It can be called at any time.
@@ -136,14 +136,13 @@ const slotQuery = `select coalesce(wal_status, ''), coalesce(safe_wal_size, -1),
 	exists (select from pg_stat_replication where pid = active_pid and sync_state in ('sync', 'quorum'))
 	from pg_replication_slots where slot_name = $1`
 
-// watchSlot asks every few seconds how much longer the server will keep what is
-// not acknowledged, and whether commits wait for the receiver. It takes an ordinary connection: where pg_hba.conf allows
-// none, Status says so.
+// watchSlot asks every second how much longer the server will keep what is not
+// acknowledged, and whether commits wait for the receiver. It holds an ordinary
+// connection: where pg_hba.conf allows none, Status says so.
 func (r *Receiver) watchSlot(ctx context.Context) error {
-	t := time.NewTicker(3 * time.Second)
-	defer t.Stop()
-	for {
-		status, left, sync, err := r.askSlot(ctx)
+	var conn *pgconn.PgConn
+	for wait := newBackoff(); ctx.Err() == nil; {
+		status, left, sync, err := r.askSlot(ctx, &conn)
 		r.mu.Lock()
 		before := r.state.Slot
 		r.state.Slot, r.state.SafeWAL, r.state.SlotErr = status, left, err
@@ -154,23 +153,27 @@ func (r *Receiver) watchSlot(ctx context.Context) error {
 		if status != before && (status == "unreserved" || status == "lost") {
 			r.event(Event{Kind: EventSlotAtRisk})
 		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err == nil {
+			wait = &backoff{time.Second}
 		}
+		wait.sleep(ctx)
 	}
+	if conn != nil {
+		conn.Close(context.WithoutCancel(ctx))
+	}
+	return ctx.Err()
 }
 
-func (r *Receiver) askSlot(ctx context.Context) (status string, left int64, sync bool, err error) {
+// askSlot asks over a connection that it makes if there is none.
+func (r *Receiver) askSlot(ctx context.Context, conn **pgconn.PgConn) (status string, left int64, sync bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := pgconn.ConnectConfig(ctx, r.conn)
-	if err != nil {
-		return "", -1, false, err
+	if *conn == nil || (*conn).IsClosed() {
+		if *conn, err = pgconn.ConnectConfig(ctx, r.conn); err != nil {
+			return "", -1, false, err
+		}
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	res := conn.ExecParams(ctx, slotQuery, [][]byte{[]byte(r.c.Slot)}, nil, nil, nil).Read()
+	res := (*conn).ExecParams(ctx, slotQuery, [][]byte{[]byte(r.c.Slot)}, nil, nil, nil).Read()
 	if res.Err != nil || len(res.Rows) == 0 {
 		return "", -1, false, res.Err
 	}

@@ -39,7 +39,7 @@ func walRepository(t testing.TB, store provider.BlobStore, key *age.X25519Identi
 	t.Helper()
 	c := backup.Config{Store: store, Keyring: backup.Keyring{Recipients: backup.AgeRecipients(key.Recipient()), Identities: backup.AgeIdentities(key)}}
 	r, err := backup.Init(t.Context(), c)
-	if errors.Is(err, provider.ErrConflict) {
+	if errors.Is(err, backup.ErrExists) {
 		r, err = backup.Open(t.Context(), c)
 	}
 	if err != nil {
