@@ -107,12 +107,8 @@ func (c *copying) described(ctx context.Context, version provider.Version, o pro
 		return provider.Info{}, err
 	}
 	c.version, c.size = found.Version, found.Size
-	switch {
-	case o.SHA256 == [32]byte{} || o.SHA256 == found.SHA256:
-	case found.SHA256 == [32]byte{}:
-		return provider.Info{}, fmt.Errorf("the SHA-256 of the source is not known: %w", errors.ErrUnsupported)
-	default:
-		return provider.Info{}, fmt.Errorf("the source has another SHA-256: %w", provider.ErrCorrupt)
+	if err := remote.CheckCopy(o.SHA256, found.SHA256); err != nil {
+		return provider.Info{}, err
 	}
 	c.o.SHA256 = found.SHA256
 	if o.Meta == nil {

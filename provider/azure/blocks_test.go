@@ -118,7 +118,6 @@ func TestBlocksTakenAway(t *testing.T) {
 	container := server.NewContainer(t)
 	n := newNetwork(t, server, httptest.NewServer)
 	s, other := open(t, server, container, n.through(server)), open(t, server, container, nil)
-	lists := func(r *http.Request) bool { return r.URL.Query().Get("comp") == "blocklist" }
 	take := func(key string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)

@@ -24,10 +24,13 @@ import (
 )
 
 // Store is a container as a [provider.BlobStore], a [provider.Locker], a
-// [provider.Versioner] and a [provider.Warmer]. It is safe for concurrent use.
+// [provider.Versioner], a [provider.Warmer] and a [provider.Copier]. It is safe
+// for concurrent use.
 type Store struct {
-	c      Config
-	client *container.Client
+	c        Config
+	client   *container.Client
+	key      *container.SharedKeyCredential // nil if another credential asks
+	copyPart int64
 
 	probing sync.Mutex
 	flat    bool // the namespace is known not to be hierarchical
@@ -39,6 +42,7 @@ var (
 	_ provider.Locker    = (*Store)(nil)
 	_ provider.Versioner = (*Store)(nil)
 	_ provider.Warmer    = (*Store)(nil)
+	_ provider.Copier    = (*Store)(nil)
 )
 
 // Open returns the container of c. It reads what the environment says of
@@ -54,14 +58,18 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.connect(transport)
+	key, err := c.sharedKey()
+	if err != nil {
+		return nil, err
+	}
+	client, err := c.connect(transport, key)
 	if err != nil {
 		return nil, err
 	}
 	if len(c.CustomerKey) > 0 && !strings.HasPrefix(client.URL(), "https://") {
 		return nil, errors.New("azure: Config.CustomerKey: goes along with each request, over https only")
 	}
-	return &Store{c: c, client: client}, nil
+	return &Store{c: c, client: client, key: key, copyPart: copyPart}, nil
 }
 
 // String names the container, to people: "container C of Blob Storage at
@@ -74,8 +82,9 @@ func (s *Store) String() string {
 	return name
 }
 
-// connect makes a client that asks as the Config says.
-func (c *Config) connect(transport policy.Transporter) (*container.Client, error) {
+// connect makes a client that asks as the Config says, and completes the
+// Config by the credential of the standard chain if it is that.
+func (c *Config) connect(transport policy.Transporter, key *container.SharedKeyCredential) (*container.Client, error) {
 	o := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport:        transport,
 		Retry:            policy.RetryOptions{MaxRetries: int32(c.Attempts - 1), MaxRetryDelay: time.Minute},
@@ -100,24 +109,19 @@ func (c *Config) connect(transport policy.Transporter) (*container.Client, error
 	}
 	url += "/" + c.Container
 	switch {
-	case c.AccountKey != "":
-		key, err := container.NewSharedKeyCredential(c.Account, c.AccountKey)
-		if err != nil {
-			return nil, errors.New("azure: Config.AccountKey: not in base64")
-		}
+	case key != nil:
 		return container.NewClientWithSharedKeyCredential(url, key, o)
 	case c.SAS != "":
 		return container.NewClientWithNoCredential(url+"?"+strings.TrimPrefix(c.SAS, "?"), o)
 	}
-	credential := c.Credential
-	if credential == nil {
-		var err error
-		credential, err = azidentity.NewDefaultAzureCredential(nil)
+	if c.Credential == nil {
+		chain, err := azidentity.NewDefaultAzureCredential(nil)
 		if err != nil {
 			return nil, fmt.Errorf("azure: Config names no credential, and the standard chain: %w", err)
 		}
+		c.Credential = chain
 	}
-	return container.NewClient(url, credential, o)
+	return container.NewClient(url, c.Credential, o)
 }
 
 // renewal asks once more when the service does not take the token: its clock

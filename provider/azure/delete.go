@@ -28,7 +28,7 @@ func (s *Store) Delete(ctx context.Context, key string, o provider.DeleteOptions
 }
 
 func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions) error {
-	present, err := s.head(ctx, key)
+	present, err := s.head(ctx, key, "")
 	switch {
 	case isMissing(err):
 		return nil
@@ -57,7 +57,7 @@ func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions
 // notDeleted says what it means that the service refused a Delete because the
 // blob is not the one that was there a moment ago: it may be gone.
 func (s *Store) notDeleted(ctx context.Context, key string, refusal error, unknown bool) error {
-	switch _, err := s.head(ctx, key); {
+	switch _, err := s.head(ctx, key, ""); {
 	case isMissing(err):
 		return nil
 	case err == nil && !unknown:

@@ -1,5 +1,6 @@
 // Package azure is Azure Blob Storage as a [provider.BlobStore] with the
-// powers of a [provider.Locker], a [provider.Versioner] and a [provider.Warmer].
+// powers of a [provider.Locker], a [provider.Versioner], a [provider.Warmer]
+// and a [provider.Copier].
 //
 //	store, err := azure.Open(ctx, azure.Config{Account: "account", Container: "backups"})
 //

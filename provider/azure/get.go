@@ -93,6 +93,7 @@ type found struct {
 	id    string // of the version; empty if the account keeps none
 	write string // the name of the Put that wrote it
 	held  bool   // under a legal hold
+	cold  bool   // in the Archive tier, which only head tells
 }
 
 func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) {
@@ -138,9 +139,13 @@ func (s *Store) blobOf(key, id string) (*blob.Client, error) {
 	return client.WithVersionID(id)
 }
 
-// head describes the present blob.
-func (s *Store) head(ctx context.Context, key string) (found, error) {
-	out, err := s.client.NewBlobClient(key).GetProperties(ctx, &blob.GetPropertiesOptions{CPKInfo: s.c.cpk()})
+// head describes the version of that ID, or the present blob if it is empty.
+func (s *Store) head(ctx context.Context, key, id string) (found, error) {
+	client, err := s.blobOf(key, id)
+	if err != nil {
+		return found{}, err
+	}
+	out, err := client.GetProperties(ctx, &blob.GetPropertiesOptions{CPKInfo: s.c.cpk()})
 	if err != nil {
 		return found{}, answered(err)
 	}
@@ -148,6 +153,7 @@ func (s *Store) head(ctx context.Context, key string) (found, error) {
 	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
 	f.Modified = value(out.LastModified).UTC()
 	f.Retain = retentionOf(out.ImmutabilityPolicyMode, out.ImmutabilityPolicyExpiresOn)
+	f.cold = strings.EqualFold(value(out.AccessTier), string(blob.AccessTierArchive))
 	return f, nil
 }
 
@@ -156,7 +162,7 @@ func (s *Store) Stat(ctx context.Context, key string) (provider.Info, error) {
 	err := errors.Join(ctx.Err(), checkKey(key))
 	if err == nil {
 		var f found
-		if f, err = s.head(ctx, key); err == nil {
+		if f, err = s.head(ctx, key, ""); err == nil {
 			return f.Info, nil
 		}
 	}

@@ -35,7 +35,7 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 	if err := s.takesLocks(ctx); err != nil {
 		return err
 	}
-	present, err := s.head(ctx, key)
+	present, err := s.head(ctx, key, "")
 	switch {
 	case err != nil:
 		return err
@@ -53,7 +53,7 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 		return answered(err)
 	}
 	// Another may have made it stronger since.
-	if now, headErr := s.head(ctx, key); headErr == nil && now.id == present.id && remote.Weaker(r, now.Retain) {
+	if now, headErr := s.head(ctx, key, ""); headErr == nil && now.id == present.id && remote.Weaker(r, now.Retain) {
 		return fmt.Errorf("%w: %w", provider.ErrLocked, answered(err))
 	}
 	return answered(err)

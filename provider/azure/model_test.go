@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,8 @@ type model struct {
 	writes int
 	asked  []*http.Request // without their bodies
 	denied map[string]bool // values of comp that are 403
+
+	firewalled bool // the service cannot read sources
 }
 
 type modelVersion struct {
@@ -150,7 +153,11 @@ func (m *model) put(w http.ResponseWriter, r *http.Request, key, comp string, bo
 		m.protect(r, v)
 		return
 	case "block":
-		verify(r, body)
+		if source := r.Header.Get("x-ms-copy-source"); source != "" {
+			body = m.source(r, source)
+		} else {
+			verify(r, body)
+		}
 		if m.staged[key] == nil {
 			m.staged[key] = map[string][]byte{}
 		}
@@ -168,6 +175,30 @@ func (m *model) put(w http.ResponseWriter, r *http.Request, key, comp string, bo
 		refuse(409, "BlobImmutableDueToPolicy")
 	}
 	m.write(w, r, key, body, blocks)
+}
+
+// source reads what a block is to be copied from. Whoever asks must be allowed
+// to read it: by the signature in the URL, or a token beside it.
+func (m *model) source(r *http.Request, source string) []byte {
+	u, err := url.Parse(source)
+	if err != nil || len(source) > 2<<10 {
+		refuse(400, "InvalidHeaderValue")
+	}
+	if m.firewalled || !u.Query().Has("sig") && r.Header.Get("x-ms-copy-source-authorization") == "" {
+		refuse(403, "CannotVerifyCopySource")
+	}
+	v := m.find(strings.TrimPrefix(u.Path, "/account/ccc/"), u.Query().Get("versionid"))
+	if v == nil || u.Host != r.Host {
+		refuse(404, "CannotVerifyCopySource")
+	}
+	if v.etag != r.Header.Get("x-ms-source-if-match") {
+		refuse(412, "SourceConditionNotMet")
+	}
+	var first, last int
+	if _, err := fmt.Sscanf(r.Header.Get("x-ms-source-range"), "bytes=%d-%d", &first, &last); err != nil || last >= len(v.body) {
+		refuse(416, "InvalidRange")
+	}
+	return v.body[first : last+1]
 }
 
 // join makes the content of a list of blocks, uncommitted ones before those

@@ -36,21 +36,9 @@ func (s *Store) Put(ctx context.Context, key string, body provider.Body, o provi
 }
 
 func (s *Store) put(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error) {
-	if err := errors.Join(ctx.Err(), checkKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
+	w, err := s.begun(ctx, key, o)
+	if err != nil {
 		return provider.Info{}, err
-	}
-	if o.IfAbsent && o.IfMatch != "" || !isETag(o.IfMatch) {
-		return provider.Info{}, provider.ErrConflict // no blob is absent and has a version, and none has one of another kind
-	}
-	if err := s.isFlat(ctx); err != nil {
-		return provider.Info{}, err
-	}
-	w := &write{s: s, key: key, o: o, name: rand.Text()}
-	if !o.Retain.IsZero() {
-		if err := s.takesLocks(ctx); err != nil {
-			return provider.Info{}, err
-		}
-		w.o.Retain.Until = remote.WholeSeconds(o.Retain.Until)
 	}
 	if body.Size() > s.c.PartSize {
 		return w.inBlocks(ctx, body)
@@ -58,7 +46,28 @@ func (s *Store) put(ctx context.Context, key string, body provider.Body, o provi
 	return w.whole(ctx, body)
 }
 
-// A write is one Put. Its name goes into the metadata, the same in every
+// begun refuses what no Put can do, before anything is sent.
+func (s *Store) begun(ctx context.Context, key string, o provider.PutOptions) (*write, error) {
+	if err := errors.Join(ctx.Err(), checkKey(key), remote.CheckMeta(o.Meta), remote.CheckRetention(o.Retain)); err != nil {
+		return nil, err
+	}
+	if o.IfAbsent && o.IfMatch != "" || !isETag(o.IfMatch) {
+		return nil, provider.ErrConflict // no blob is absent and has a version, and none has one of another kind
+	}
+	if err := s.isFlat(ctx); err != nil {
+		return nil, err
+	}
+	w := &write{s: s, key: key, o: o, name: rand.Text()}
+	if !o.Retain.IsZero() {
+		if err := s.takesLocks(ctx); err != nil {
+			return nil, err
+		}
+		w.o.Retain.Until = remote.WholeSeconds(o.Retain.Until)
+	}
+	return w, nil
+}
+
+// A write is one Put or CopyFrom. Its name goes into the metadata, the same in every
 // attempt, so that a Put whose reply was lost finds out that it succeeded.
 type write struct {
 	s    *Store
@@ -136,7 +145,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *attempts) (provid
 	}
 	look, cancel := remote.Aftermath(ctx)
 	defer cancel()
-	found, readErr := w.s.head(look, w.key)
+	found, readErr := w.s.head(look, w.key, "")
 	if readErr == nil && found.write == w.name {
 		return found.Info, nil
 	}

@@ -28,15 +28,24 @@ const uploadAttempts = 5
 // When the service commits one Put of a key, it drops the blocks of all others
 // under way. They learn it from the list they commit, and go up again.
 func (w *write) inBlocks(ctx context.Context, body provider.Body) (provider.Info, error) {
-	for attempt := 1; ; attempt++ {
+	return w.committed(ctx, body.Size(), func(attempt int) ([]string, [32]byte, error) {
 		ids, sum, err := w.sendBlocks(ctx, body, attempt)
 		if err == nil && w.o.SHA256 != [32]byte{} && w.o.SHA256 != sum {
 			err = provider.ErrCorrupt
 		}
+		return ids, sum, err
+	})
+}
+
+// committed makes a blob of the blocks that send has sent, which tells their
+// names and the SHA-256 of the whole, if it is known.
+func (w *write) committed(ctx context.Context, size int64, send func(attempt int) ([]string, [32]byte, error)) (provider.Info, error) {
+	for attempt := 1; ; attempt++ {
+		ids, sum, err := send(attempt)
 		if err != nil {
 			return provider.Info{}, err
 		}
-		info, err := w.commit(ctx, ids, body.Size(), sum)
+		info, err := w.commit(ctx, ids, size, sum)
 		if codeOf(err) != bloberror.InvalidBlockList || attempt == uploadAttempts {
 			return info, err
 		}

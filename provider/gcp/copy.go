@@ -41,12 +41,8 @@ func (s *Store) copyFrom(ctx context.Context, key string, from provider.BlobStor
 	if err = origin.missing(ctx, err); err != nil {
 		return provider.Info{}, fmt.Errorf("look at the source: %w", err)
 	}
-	switch {
-	case o.SHA256 == [32]byte{} || o.SHA256 == f.SHA256:
-	case f.SHA256 == [32]byte{}:
-		return provider.Info{}, fmt.Errorf("the SHA-256 of the source is not known: %w", errors.ErrUnsupported)
-	default:
-		return provider.Info{}, fmt.Errorf("the source has another SHA-256: %w", provider.ErrCorrupt)
+	if err := remote.CheckCopy(o.SHA256, f.SHA256); err != nil {
+		return provider.Info{}, err
 	}
 	if o.Meta == nil {
 		w.o.Meta = f.Info.Meta
