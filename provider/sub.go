@@ -13,8 +13,8 @@ import (
 // its own with keys that lack it: several users can then share one bucket.
 // A prefix usually ends in a slash; keys may be shorter by as much as it is
 // long. It offers no Unwrap, because the powers of the wrapped store take
-// other keys; [As] finds it a [Locker], a [Versioner], a [Warmer] and a [Copier]
-// if that is one. It is a [fmt.Stringer].
+// other keys; [As] finds it a [Locker], a [Versioner], a [Warmer], a [Copier]
+// and a [Tagger] if that is one. It is a [fmt.Stringer].
 func Sub(s BlobStore, prefix string) BlobStore {
 	return prefixed{s, prefix}
 }
@@ -30,6 +30,8 @@ func (p prefixed) As(power any) bool {
 		return lend(p, to, func(w Warmer) Warmer { return prefixedWarmer{p, w} })
 	case *Copier:
 		return lend(p, to, func(c Copier) Copier { return prefixedCopier{p, c} })
+	case *Tagger:
+		return lend(p, to, func(t Tagger) Tagger { return prefixedTagger{p, t} })
 	}
 	return false
 }
@@ -68,6 +70,26 @@ type prefixedWarmer struct {
 type prefixedCopier struct {
 	p      prefixed
 	copier Copier
+}
+
+type prefixedTagger struct {
+	p      prefixed
+	tagger Tagger
+}
+
+func (p prefixedTagger) Tags(ctx context.Context, key string, v Version) (map[string]string, error) {
+	if key == "" {
+		return nil, errNoKey("tags")
+	}
+	tags, err := p.tagger.Tags(ctx, p.p.prefix+key, v)
+	return tags, p.p.short(err)
+}
+
+func (p prefixedTagger) SetTags(ctx context.Context, key string, v Version, tags map[string]string) error {
+	if key == "" {
+		return errNoKey("set tags")
+	}
+	return p.p.short(p.tagger.SetTags(ctx, p.p.prefix+key, v, tags))
 }
 
 func (p prefixedCopier) CopyFrom(ctx context.Context, key string, from BlobStore, source Info, o PutOptions) (Info, error) {

@@ -51,6 +51,7 @@ type task struct {
 	prev      *backup.Item    // has the content
 	meta      json.RawMessage // with prev and deleted
 	described chan struct{}   // closed when meta or err is set, if that took a request
+	tags      tags            // what that found
 	err       error
 
 	parts   chan *part // otherwise, in order
@@ -64,6 +65,7 @@ type part struct {
 	b               []byte
 	sum             [32]byte // of an object in one part
 	info            provider.Info
+	tags            tags // in the first one
 	err             error
 }
 
@@ -138,18 +140,19 @@ func (r *reading) item(ctx context.Context, path string, v provider.VersionInfo,
 		return r.read(ctx, k)
 	}
 	k.prev, k.meta = &had.it, had.it.Meta
-	if old || had.meta.Modified.Equal(v.Modified) {
+	if (old || had.meta.Modified.Equal(v.Modified)) && (!r.t.c.Tags || had.meta.Tags != nil) {
 		if !r.send(ctx, k) {
 			return context.Cause(ctx)
 		}
 		return nil
 	}
-	// The same bytes were written again, perhaps with another description.
+	// The same bytes were written again, perhaps with another description, or
+	// the parent was made without tags.
 	k.described = make(chan struct{})
 	if !r.send(ctx, k) {
 		return context.Cause(ctx)
 	}
-	if !r.do(ctx, func() { r.redescribe(ctx, k, had.meta.sum()) }) {
+	if !r.do(ctx, func() { r.redescribe(ctx, k, had.meta) }) {
 		k.err = context.Cause(ctx)
 		close(k.described) // the session may be waiting
 		return k.err
@@ -157,18 +160,28 @@ func (r *reading) item(ctx context.Context, path string, v provider.VersionInfo,
 	return nil
 }
 
-func (r *reading) redescribe(ctx context.Context, k *task, sum [32]byte) {
+func (r *reading) redescribe(ctx context.Context, k *task, had meta) {
 	defer close(k.described)
+	if k.old { // of which nothing changes but tags
+		if k.tags, k.err = r.t.tags(ctx, k.info); k.err == nil {
+			had.Tags = k.tags.all
+			k.meta = had.encode()
+		}
+		return
+	}
 	info, err := r.t.store.Stat(ctx, k.info.Key)
 	if err == nil {
 		err = asListed(info, k.info)
+	}
+	if err == nil {
+		k.tags, err = r.t.tags(ctx, info)
 	}
 	if err != nil {
 		k.err = err
 		return
 	}
-	k.meta = describe(info, k.info.Modified)
-	setSum(k.meta, sum)
+	k.meta = describe(info, k.tags, k.info.Modified)
+	setSum(k.meta, had.sum())
 }
 
 // read hands out the parts of an object.
@@ -223,6 +236,11 @@ func (r *reading) fetch(ctx context.Context, k *task, p *part) {
 	if p.info.Size != k.info.Size {
 		p.err = errChanged
 		return
+	}
+	if p.off == 0 {
+		if p.tags, p.err = r.t.tags(ctx, p.info); p.err != nil {
+			return
+		}
 	}
 	p.b = takeBuffer(p.size)
 	if _, p.err = io.ReadFull(body, p.b); p.err == nil {

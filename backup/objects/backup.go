@@ -63,6 +63,7 @@ func (r *reading) add(ctx context.Context, s *backup.Session, k *task) error {
 		<-k.described
 	}
 	it := backup.Item{Path: k.path, Meta: k.meta}
+	k.tags.warn(s, k.info.Key)
 	switch {
 	case k.deleted:
 		return s.Add(ctx, it, nil)
@@ -88,7 +89,8 @@ func (r *reading) add(ctx context.Context, s *backup.Session, k *task) error {
 		content.release()
 		return r.again(ctx, s, k, first.err)
 	}
-	content.meta = describe(first.info, k.info.Modified)
+	first.tags.warn(s, k.info.Key)
+	content.meta = describe(first.info, first.tags, k.info.Modified)
 	it.Meta = content.meta
 	err := s.Add(ctx, it, content)
 	content.release()
@@ -159,7 +161,12 @@ func (r *reading) stream(ctx context.Context, s *backup.Session, k *task, info p
 	if err := asListed(got, info); err != nil {
 		return err, nil
 	}
-	c := &whole{r: io.LimitReader(body, got.Size+1), info: got, hash: sha256.New(), meta: describe(got, info.Modified)}
+	tags, err := r.t.tags(ctx, got)
+	if err != nil {
+		return err, nil
+	}
+	tags.warn(s, info.Key)
+	c := &whole{r: io.LimitReader(body, got.Size+1), info: got, hash: sha256.New(), meta: describe(got, tags, info.Modified)}
 	err = s.Add(ctx, backup.Item{Path: k.path, Meta: c.meta}, c)
 	if err != nil && c.err != nil {
 		return c.err, nil

@@ -105,6 +105,31 @@ func TestClouds(t *testing.T) {
 			if mustState(t, out, "to/") != mustState(t, source, "in/") {
 				t.Error("what was restored differs")
 			}
+			withTags(t, source, out)
 		})
+	}
+}
+
+// withTags: between stores that have tags, they go along.
+func withTags(t *testing.T, source, out provider.BlobStore) {
+	from, ok := source.(tagged)
+	if !ok {
+		return
+	}
+	put(t, source, "tagged/x", "content", nil)
+	put(t, source, "tagged/y", "content", nil)
+	setTags(t, from, "tagged/x", "team=a b", "keep=7")
+	repo := repository(t, providertest.NewMemory())
+	p := whole(t, repo, target(t, objects.Config{Store: source, Prefix: "tagged/", Tags: true}), backup.Incremental)
+	restore(t, repo, p, target(t, objects.Config{Store: out}), "tagged/")
+	if mustState(t, out, "tagged/") != mustState(t, source, "tagged/") {
+		t.Error("what was restored with its tags differs")
+	}
+	to, ok := out.(tagged)
+	if !ok {
+		return
+	}
+	if got, want := allTags(t, to, "tagged/"), allTags(t, from, "tagged/"); got != want || !strings.Contains(got, "keep:7") {
+		t.Errorf("restored\n%s\nwant\n%s", got, want)
 	}
 }

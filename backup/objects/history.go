@@ -49,8 +49,16 @@ func (r *restorer) history(ctx context.Context, w wanted) error {
 			left = left[1:]
 		}
 		if len(left) == 0 {
-			r.progress(all, kept)
-			return nil
+			if err := r.tagAll(ctx, w.key, have.contents[len(have.contents)-n:], all); err == nil {
+				r.progress(all, kept)
+				return nil
+			} else if errors.Is(err, errTaken) || final(ctx, err) {
+				return err
+			} else {
+				cause = err
+				failures++
+				continue
+			}
 		}
 		wrote, err = r.steps(ctx, w.key, have.present, left)
 		if err == nil {
@@ -64,6 +72,21 @@ func (r *restorer) history(ctx context.Context, w wanted) error {
 		failures++
 	}
 	return cause
+}
+
+// tagAll gives versions that are there their tags.
+func (r *restorer) tagAll(ctx context.Context, key string, have []provider.VersionInfo, all []version) error {
+	for i, v := range contents(all)[:len(have)] {
+		if err := r.tag(ctx, key, have[i].Version, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contents are the versions that are no deletions.
+func contents(all []version) []version {
+	return slices.DeleteFunc(slices.Clone(all), func(v version) bool { return v.meta.Deleted })
 }
 
 // behind returns what comes after so many versions that have content.
@@ -143,7 +166,7 @@ func (r *restorer) versions(ctx context.Context, key string) (p past, err error)
 // done returns how many of the contents to write are the last ones that the
 // store has.
 func (r *restorer) done(ctx context.Context, key string, have []provider.VersionInfo, all []version) (int, error) {
-	want := slices.DeleteFunc(slices.Clone(all), func(v version) bool { return v.meta.Deleted })
+	want := contents(all)
 	for n := min(len(have), len(want)); n > 0; n-- {
 		same := true
 		for i := 0; i < n && same; i++ {

@@ -21,6 +21,7 @@ type meta struct {
 	Version  provider.Version  `json:"v,omitempty"`
 	Modified time.Time         `json:"t"` // as the listing told it, for it is compared with listings
 	Meta     map[string]string `json:"m,omitempty"`
+	Tags     map[string]string `json:"g,omitzero"` // nil if they are not known
 	Lock     provider.LockMode `json:"l,omitempty"`
 	Until    *time.Time        `json:"u,omitempty"`
 	Deleted  bool              `json:"d,omitempty"` // the object was deleted at this moment
@@ -30,8 +31,8 @@ const sumStart, sumLen = len(`{"s":"`), 64
 
 // describe makes the description of an object, with the content's sum still to
 // be set.
-func describe(info provider.Info, modified time.Time) json.RawMessage {
-	m := meta{Sum: strings.Repeat("0", sumLen), Version: info.Version, Modified: modified.UTC(), Meta: info.Meta, Lock: info.Retain.Mode}
+func describe(info provider.Info, t tags, modified time.Time) json.RawMessage {
+	m := meta{Sum: strings.Repeat("0", sumLen), Version: info.Version, Modified: modified.UTC(), Meta: info.Meta, Tags: t.all, Lock: info.Retain.Mode}
 	if u := info.Retain.Until.UTC(); !u.IsZero() {
 		m.Until = &u
 	}

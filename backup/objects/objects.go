@@ -16,10 +16,14 @@
 // Keys, whatever they are ("a//b", "../x", "a" beside "a/b"), content, Meta,
 // the SHA-256 of the content, and for information the time of modification,
 // the Version and the retention. What a BlobStore does not tell is not kept:
-// tags, Content-Type and other headers, access lists, storage classes,
+// Content-Type and other headers, access lists, storage classes,
 // encryption settings. Nor are the settings of the bucket: lifecycle rules,
 // policies, replication. Objects that a store leaves out of its listings, see
 // its package, are not seen.
+//
+// With Config.Tags, the tags of the objects are kept, too. That takes a request
+// or two for each object that is read. An object whose tags cannot be read is
+// backed up without them, with a warning, and the next backup asks again.
 //
 // With Config.Versions, the versions that were replaced are kept, too, and when
 // objects were deleted, as far as the store tells.
@@ -31,7 +35,7 @@
 // time is another, as when the same bytes were written to a store whose Version
 // is made from them, the object is described anew and not read. A change of
 // metadata alone is seen if it changes Version or time. Retention that is
-// extended is not seen.
+// extended and tags that are changed are not seen; mode Full reads them.
 //
 // # Consistency
 //
@@ -83,8 +87,10 @@
 // reply was lost is found. An object that is there and differs, one whose key
 // the store refuses, one under retention, and what is damaged in the repository
 // are named by the error; the rest is restored. Meta beyond what every store
-// has to take (see [provider.PutOptions]) is left out, and logged. Nothing is
-// restored under retention; give the destination a default retention for that.
+// has to take (see [provider.PutOptions]) is left out, and logged.
+// Tags that a point has are set behind the content; where the store does not take
+// them, or the credential may not set them, they are left out, and logged. An
+// object that is there with others differs. Nothing is restored under retention; give the destination a default retention for that.
 //
 // Whatever a point says, no key without Location at its beginning is written or
 // deleted. A slash or two dots in a key have no meaning to a store. A point
@@ -126,8 +132,13 @@ type Config struct {
 	// if it is a [provider.Versioner].
 	Versions bool
 
+	// Tags backs up the tags of the objects, if Store is a [provider.Tagger].
+	// Its credential may need a right of its own for that. Restores set the
+	// tags that a point has whatever this says.
+	Tags bool
+
 	Readers int          // how many objects, or parts of them, are read or written at once; default 8
-	Logger  *slog.Logger // told of metadata that could not be restored; default: discards
+	Logger  *slog.Logger // told of metadata and tags that could not be restored; default: discards
 }
 
 // Target is a [backup.Target] of kind "objects".
@@ -149,6 +160,9 @@ func New(c Config) (*Target, error) {
 	}
 	if c.Readers < 0 || c.Readers > 1024 {
 		errs = append(errs, fmt.Errorf("field Readers is %d, want 0 to 1024", c.Readers))
+	}
+	if _, ok := provider.As[provider.Tagger](c.Store); c.Tags && !ok && c.Store != nil {
+		errs = append(errs, fmt.Errorf("field Tags: the store keeps none: %w", errors.ErrUnsupported))
 	}
 	if _, err := pattern.New("field Include", c.Include, "field Exclude", c.Exclude); err != nil {
 		errs = append(errs, err)

@@ -286,10 +286,18 @@ func (r *restorer) put(ctx context.Context, w wanted) error {
 					continue
 				}
 				if same {
+					err = r.tag(ctx, w.key, have.Version, w.version)
+				}
+				switch {
+				case same && err == nil:
 					r.v.Kept(1, w.it.Size)
 					return nil
-				}
-				if !r.o.overwrite {
+				case same && !errors.Is(err, errTaken) && !final(ctx, err):
+					cause = err
+					continue
+				case same:
+					return err
+				case !r.o.overwrite:
 					return errTaken
 				}
 			case errors.Is(err, provider.ErrNotFound):
@@ -301,7 +309,10 @@ func (r *restorer) put(ctx context.Context, w wanted) error {
 				continue
 			}
 		}
-		_, err := r.write(ctx, w.key, w.version, have.Version)
+		info, err := r.write(ctx, w.key, w.version, have.Version)
+		if err == nil && len(w.meta.Tags) > 0 { // it has none yet
+			err = r.tag(ctx, w.key, info.Version, w.version)
+		}
 		if err == nil {
 			r.v.Wrote(1, w.it.Size)
 			return nil

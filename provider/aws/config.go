@@ -105,8 +105,8 @@ type Config struct {
 }
 
 // Store is a bucket as a [provider.BlobStore], a [provider.Locker], a
-// [provider.Versioner], a [provider.Warmer] and a [provider.Copier]. It is safe for
-// concurrent use.
+// [provider.Versioner], a [provider.Warmer], a [provider.Copier] and a
+// [provider.Tagger]. It is safe for concurrent use.
 type Store struct {
 	c      Config
 	client *s3.Client
@@ -124,6 +124,7 @@ var (
 	_ provider.Versioner = (*Store)(nil)
 	_ provider.Warmer    = (*Store)(nil)
 	_ provider.Copier    = (*Store)(nil)
+	_ provider.Tagger    = (*Store)(nil)
 )
 
 // Open returns the bucket of c. It reads the configuration of the environment

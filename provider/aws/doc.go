@@ -1,7 +1,7 @@
 // Package aws is object storage that speaks the protocol of S3, of AWS or of
 // another store, as a [provider.BlobStore] with the powers of a
-// [provider.Locker], a [provider.Versioner], a [provider.Warmer] and a
-// [provider.Copier].
+// [provider.Locker], a [provider.Versioner], a [provider.Warmer], a
+// [provider.Copier] and a [provider.Tagger].
 //
 //	store, err := aws.Open(ctx, aws.Config{Bucket: "backups", Region: "eu-central-1"})
 //

@@ -28,6 +28,7 @@ var codes = map[string]error{
 	"AccessDenied":       fs.ErrPermission, "Forbidden": fs.ErrPermission, "InvalidAccessKeyId": fs.ErrPermission, "SignatureDoesNotMatch": fs.ErrPermission,
 	"InvalidObjectState": provider.ErrCold, // of GET, and of a copy
 	"NotImplemented":     errors.ErrUnsupported,
+	"InvalidTag":         errors.ErrUnsupported, // of characters of which nobody says all
 
 	"XAmzContentChecksumMismatch": provider.ErrCorrupt, "XAmzContentSHA256Mismatch": provider.ErrCorrupt,
 	"XMinioInvalidObjectName": provider.ErrInvalidKey, "XMinioInvalidResourceName": provider.ErrInvalidKey, "XMinioParentIsObject": provider.ErrInvalidKey, "XMinioObjectExistsAsDirectory": provider.ErrInvalidKey,

@@ -24,8 +24,8 @@ import (
 )
 
 // Store is a container as a [provider.BlobStore], a [provider.Locker], a
-// [provider.Versioner], a [provider.Warmer] and a [provider.Copier]. It is safe
-// for concurrent use.
+// [provider.Versioner], a [provider.Warmer], a [provider.Copier] and a
+// [provider.Tagger]. It is safe for concurrent use.
 type Store struct {
 	c        Config
 	client   *container.Client
@@ -43,6 +43,7 @@ var (
 	_ provider.Versioner = (*Store)(nil)
 	_ provider.Warmer    = (*Store)(nil)
 	_ provider.Copier    = (*Store)(nil)
+	_ provider.Tagger    = (*Store)(nil)
 )
 
 // Open returns the container of c. It reads what the environment says of

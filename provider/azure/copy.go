@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -89,9 +88,9 @@ type copying struct {
 var errMoved = errors.New("not that version")
 
 // described looks at the source, and copies what it found.
-func (c *copying) described(ctx context.Context, version provider.Version, o provider.PutOptions) (provider.Info, error) {
-	if err := c.look(ctx, version); err != nil {
-		return provider.Info{}, err
+func (c *copying) described(ctx context.Context, version provider.Version, o provider.PutOptions) (_ provider.Info, err error) {
+	if c.source, c.id, err = c.origin.version(ctx, c.key, version); err != nil {
+		return provider.Info{}, fmt.Errorf("look at the source: %w", err)
 	}
 	if err := remote.CheckCopy(o.SHA256, c.source.SHA256); err != nil {
 		return provider.Info{}, err
@@ -106,24 +105,6 @@ func (c *copying) described(ctx context.Context, version provider.Version, o pro
 		ids, err := c.blocks(ctx, attempt)
 		return ids, c.source.SHA256, err
 	})
-}
-
-// look describes the version to copy, the present one if it is empty.
-func (c *copying) look(ctx context.Context, version provider.Version) (err error) {
-	c.source, err = c.origin.head(ctx, c.key, "")
-	if err != nil && (version == "" || !isMissing(err)) {
-		return fmt.Errorf("look at the source: %w", err)
-	}
-	if err == nil && (version == "" || version == c.source.Version) {
-		return nil
-	}
-	if c.id, err = c.origin.versionID(ctx, c.key, version); err != nil {
-		return fmt.Errorf("source: %w", err)
-	}
-	if c.source, err = c.origin.head(ctx, c.key, c.id); err != nil {
-		return fmt.Errorf("look at the source: %w", err)
-	}
-	return nil
 }
 
 // blocks has the service read the source, and returns the names of the blocks.
@@ -162,12 +143,12 @@ func (c *copying) block(ctx context.Context, id string, part blob.HTTPRange) err
 
 // unread says what it means that the service has not read the source.
 func (c *copying) unread(ctx context.Context, err error) error {
-	switch status := statusOf(err); {
+	switch {
 	case codeOf(err) == bloberror.SourceConditionNotMet:
 		return fmt.Errorf("%w: %w", errMoved, err)
 	case codeOf(err) != bloberror.CannotVerifyCopySource:
 		return fmt.Errorf("block: %w", err)
-	case status == http.StatusNotFound:
+	case statusOf(err) == http.StatusNotFound:
 		now, headErr := c.origin.head(ctx, c.key, c.id)
 		if isMissing(headErr) || headErr == nil && now.Version != c.source.Version {
 			return fmt.Errorf("%w: %w", errMoved, err)
@@ -176,8 +157,6 @@ func (c *copying) unread(ctx context.Context, err error) error {
 			return fmt.Errorf("source: %w", err)
 		}
 		return fmt.Errorf("the service does not find the source, which is there: %w: %w", errors.ErrUnsupported, err)
-	case status < 500:
-		return fmt.Errorf("the service may not read the source: %w: %w", fs.ErrPermission, err)
 	}
 	return fmt.Errorf("source: %w", err)
 }

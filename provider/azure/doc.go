@@ -1,6 +1,6 @@
 // Package azure is Azure Blob Storage as a [provider.BlobStore] with the
-// powers of a [provider.Locker], a [provider.Versioner], a [provider.Warmer]
-// and a [provider.Copier].
+// powers of a [provider.Locker], a [provider.Versioner], a [provider.Warmer],
+// a [provider.Copier] and a [provider.Tagger].
 //
 //	store, err := azure.Open(ctx, azure.Config{Account: "account", Container: "backups"})
 //
@@ -70,7 +70,7 @@
 // Storage Blob Data Reader reads, Storage Blob Data Contributor does all but
 // retentions, for which Storage Blob Data Owner has the actions
 // (immutableStorage/runAsSuperUser/action for unlocked ones). A shared access
-// signature needs r, l, c, w and d, and i for retentions.
+// signature needs r, l, c, w and d, i for retentions and t for tags.
 //
 // A signature with c and l only can create and never replace, which the service
 // sees to by itself. It cannot send blocks: PartSize must be larger than any
@@ -97,8 +97,10 @@
 // Until the suite has run on an account of Azure: the order of listings beyond
 // ASCII, that odd characters are kept, that a policy of a version leaves the
 // ETag as it is, which of two reasons for a refusal comes first,
-// customer-provided keys, encryption scopes and tiers. This runs it on a
-// container of your own, with the standard chain of credentials:
+// customer-provided keys, encryption scopes and tiers; of copies, sources in
+// another account, by a token, and of earlier versions by a signature of the
+// container. This runs it on a container of your own, with the standard chain
+// of credentials:
 //
 //	HOLDFAST_AZURE_CONTAINER_URL=https://ACCOUNT.blob.core.windows.net/CONTAINER go test -v -run TestRealContainer ./provider/azure
 package azure

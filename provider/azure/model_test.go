@@ -53,6 +53,7 @@ type modelVersion struct {
 	until    time.Time
 	held     bool
 	archived bool
+	tags     []byte // as they were set: the documents are the same
 }
 
 func (v *modelVersion) locked() bool { return v.held || v.mode != "" && time.Now().Before(v.until) }
@@ -111,6 +112,13 @@ func (m *model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-ms-immutable-storage-with-versioning-enabled", strconv.FormatBool(m.versions))
 	case r.Method == http.MethodPut:
 		m.put(w, r, key, comp, body)
+	case comp == "tags":
+		v := m.find(key, q.Get("versionid"))
+		if v == nil {
+			refuse(404, "BlobNotFound")
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		io.WriteString(w, cmp.Or(string(v.tags), `<Tags><TagSet></TagSet></Tags>`))
 	case r.Method == http.MethodDelete:
 		m.remove(w, r, key)
 	default:
@@ -149,6 +157,13 @@ func (m *model) put(w http.ResponseWriter, r *http.Request, key, comp string, bo
 	v := m.find(key, r.URL.Query().Get("versionid"))
 	var blocks map[string][]byte
 	switch comp {
+	case "tags":
+		if v == nil {
+			refuse(404, "BlobNotFound")
+		}
+		v.tags = body
+		w.WriteHeader(http.StatusNoContent)
+		return
 	case "immutabilityPolicies":
 		m.protect(r, v)
 		return

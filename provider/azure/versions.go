@@ -51,6 +51,20 @@ func isPresent(item *container.BlobItem) bool {
 	return value(item.IsCurrentVersion) || value(item.VersionID) == ""
 }
 
+// version describes a version of a key, the present one if v is empty. The ID
+// is that of one that is not the present one.
+func (s *Store) version(ctx context.Context, key string, v provider.Version) (f found, id string, err error) {
+	f, err = s.head(ctx, key, "")
+	if v == "" || err != nil && !isMissing(err) || err == nil && f.Version == v {
+		return f, "", err
+	}
+	if id, err = s.versionID(ctx, key, v); err != nil {
+		return found{}, "", err
+	}
+	f, err = s.head(ctx, key, id)
+	return f, id, err
+}
+
 // versionID finds the version of a key that is v.
 func (s *Store) versionID(ctx context.Context, key string, v provider.Version) (string, error) {
 	for all, err := range s.histories(ctx, key, "") {

@@ -1,5 +1,6 @@
 // Package gcp is Google Cloud Storage as a [provider.BlobStore] with the powers
 // of a [provider.Locker], a [provider.Versioner] and a [provider.Copier].
+// Objects of Cloud Storage have no tags.
 //
 //	store, err := gcp.Open(ctx, gcp.Config{Bucket: "backups"})
 //

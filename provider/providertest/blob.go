@@ -153,7 +153,7 @@ func newCheck(store provider.BlobStore, o CheckOptions) (*check, error) {
 }
 
 func (c *check) clauses() []clause {
-	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, copyClauses, retainClauses, warmClauses)
+	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, tagClauses, copyClauses, retainClauses, warmClauses)
 	if len(c.only) == 0 {
 		return all
 	}

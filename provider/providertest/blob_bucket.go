@@ -31,8 +31,8 @@ type BucketOptions struct {
 // Bucket is a [provider.BlobStore] in memory that keeps every version, as a
 // bucket of S3 with versioning and object lock does: Put makes a new version
 // above the others, whatever their retention, and Delete hides the present
-// one. It is a [provider.Versioner] and a [provider.Locker], and works inside
-// a bubble of [testing/synctest].
+// one. It is a [provider.Versioner], a [provider.Locker] and a [provider.Tagger],
+// and works inside a bubble of [testing/synctest].
 //
 // A Bucket is its owner's handle. [Bucket.As] opens it with the credential of
 // another; what somebody does who has stolen a credential and does not use
@@ -54,6 +54,7 @@ var (
 	_ provider.BlobStore = (*Bucket)(nil)
 	_ provider.Locker    = (*Bucket)(nil)
 	_ provider.Versioner = (*Bucket)(nil)
+	_ provider.Tagger    = (*Bucket)(nil)
 )
 
 // NewBucket returns an empty bucket.

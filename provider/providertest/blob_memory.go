@@ -30,8 +30,9 @@ type Memory struct {
 
 type object struct {
 	info provider.Info
-	body []byte // never changed once stored
-	cold *cold  // nil where it can be read
+	body []byte            // never changed once stored
+	cold *cold             // nil where it can be read
+	tags map[string]string // never changed once stored
 }
 
 // cold is a tier that cannot be read at once. It is not changed.
@@ -49,6 +50,7 @@ var (
 	_ provider.Locker    = (*Memory)(nil)
 	_ provider.Warmer    = (*Memory)(nil)
 	_ provider.Copier    = (*Memory)(nil)
+	_ provider.Tagger    = (*Memory)(nil)
 )
 
 // NewMemory returns an empty store.

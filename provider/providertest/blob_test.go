@@ -114,7 +114,7 @@ func TestUnsupportedIsNoFailure(t *testing.T) {
 		t.Error(err)
 	}
 	for _, r := range report.Results {
-		if about := strings.HasPrefix(r.ID, "blob/retain") || strings.HasPrefix(r.ID, "blob/lock") || strings.HasPrefix(r.ID, "blob/copy") || strings.HasPrefix(r.ID, "blob/versions") || ofWarm(r.ID); about != (r.Outcome == providertest.Unsupported) {
+		if about := strings.HasPrefix(r.ID, "blob/retain") || strings.HasPrefix(r.ID, "blob/lock") || strings.HasPrefix(r.ID, "blob/copy") || strings.HasPrefix(r.ID, "blob/tags") || strings.HasPrefix(r.ID, "blob/versions") || ofWarm(r.ID); about != (r.Outcome == providertest.Unsupported) {
 			t.Errorf("%s: %s", r.ID, r.Outcome)
 		}
 	}

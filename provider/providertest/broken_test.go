@@ -19,15 +19,17 @@ import (
 // broken is a good store with some of its methods replaced by bad ones. The
 // suite must name the clauses that each breaks, and no other.
 type broken struct {
-	good   *providertest.Memory
-	get    func(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error)
-	put    func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error)
-	stat   func(ctx context.Context, key string) (provider.Info, error)
-	remove func(ctx context.Context, key string, o provider.DeleteOptions) error
-	list   func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error]
-	lock   func(ctx context.Context, key string, r provider.Retention) error
-	warm   func(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error)
-	copy   func(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) // nil: none
+	good    *providertest.Memory
+	get     func(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error)
+	put     func(ctx context.Context, key string, body provider.Body, o provider.PutOptions) (provider.Info, error)
+	stat    func(ctx context.Context, key string) (provider.Info, error)
+	remove  func(ctx context.Context, key string, o provider.DeleteOptions) error
+	list    func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error]
+	lock    func(ctx context.Context, key string, r provider.Retention) error
+	warm    func(ctx context.Context, key string, o provider.WarmOptions) (provider.State, error)
+	copy    func(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) // nil: none
+	tags    func(ctx context.Context, key string, v provider.Version) (map[string]string, error)
+	setTags func(ctx context.Context, key string, v provider.Version, tags map[string]string) error // nil: none
 
 	versions func(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] // nil: none
 }
@@ -72,6 +74,17 @@ func (b *broken) CopyFrom(ctx context.Context, key string, from provider.BlobSto
 	return b.copy(ctx, key, from, source, o)
 }
 
+func (b *broken) Tags(ctx context.Context, key string, v provider.Version) (map[string]string, error) {
+	if b.setTags == nil {
+		return nil, &provider.Error{Op: "tags", Provider: "broken", Err: errors.ErrUnsupported}
+	}
+	return b.tags(ctx, key, v)
+}
+
+func (b *broken) SetTags(ctx context.Context, key string, v provider.Version, tags map[string]string) error {
+	return b.setTags(ctx, key, v, tags)
+}
+
 func (b *broken) Versions(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.VersionInfo, error] {
 	if b.versions == nil {
 		return func(yield func(provider.VersionInfo, error) bool) {
@@ -108,7 +121,7 @@ func clauseIDs() []string {
 func ofWarm(id string) bool { return strings.HasPrefix(id, "blob/warm") }
 
 func TestBrokenStores(t *testing.T) {
-	all := slices.Concat(brokenReads, brokenPuts, brokenConditions, brokenLists, brokenVersions, brokenCopies, brokenLocks, brokenWarms)
+	all := slices.Concat(brokenReads, brokenPuts, brokenConditions, brokenLists, brokenVersions, brokenTags, brokenCopies, brokenLocks, brokenWarms)
 	clauses := clauseIDs()
 	found := map[string]bool{}
 	t.Run("stores", func(t *testing.T) {

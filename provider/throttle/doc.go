@@ -64,6 +64,6 @@
 // the deadline of ctx. Bytes are counted as a body is read, so that one that a
 // store reads twice (Cloud Storage, large ones that are not [provider.Summed])
 // counts twice, and are sent in bursts of as many as a store reads at once.
-// A [provider.Copier] and snapshotters and DNS providers ask little, and their
+// A [provider.Copier], a [provider.Tagger], snapshotters and DNS providers ask little, and their
 // packages retry.
 package throttle

@@ -95,6 +95,30 @@ func CheckCopy(want, kept [32]byte) error {
 	return fmt.Errorf("the source has another SHA-256: %w", provider.ErrCorrupt)
 }
 
+// CheckTags declines what no service keeps as a tag, and characters that this
+// one does not take.
+func CheckTags(tags map[string]string, takes func(rune) bool) error {
+	if len(tags) > 10 {
+		return fmt.Errorf("%d tags, and an object has at most 10: %w", len(tags), errors.ErrUnsupported)
+	}
+	for k, v := range tags {
+		for what, text := range map[string]string{"key": k, "value": v} {
+			for _, r := range text {
+				if !takes(r) || r == utf8.RuneError {
+					return fmt.Errorf("tag %q: the %s has %q: %w", k, what, r, errors.ErrUnsupported)
+				}
+			}
+		}
+		if strings.TrimSpace(k) != k || strings.TrimSpace(v) != v {
+			return fmt.Errorf("tag %q: begins or ends with a space: %w", k, errors.ErrUnsupported)
+		}
+		if nk, nv := utf8.RuneCountInString(k), utf8.RuneCountInString(v); nk < 1 || nk > 128 || nv > 256 {
+			return fmt.Errorf("tag %q: %d and %d characters, want 1 to 128 and 0 to 256: %w", k, nk, nv, errors.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
 // EncodeMeta is the metadata of an object as headers can carry it: proxies and
 // stores fold runs of spaces, and decode what looks like RFC 2047. A sum of
 // zero is not known and left out.

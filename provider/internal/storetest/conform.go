@@ -109,8 +109,8 @@ func (s Subject) examine(t *testing.T, store, second provider.BlobStore, id stri
 	if _, warms := provider.As[provider.Warmer](store); r.Outcome == providertest.Skipped && !warms && strings.HasPrefix(id, "blob/warm") {
 		r.Outcome = providertest.Unsupported // without Cool it is not even asked
 	}
-	if _, copies := provider.As[provider.Copier](store); !copies && r.Outcome == providertest.Unsupported && ofCopies(id) {
-		why = noCopier
+	if without := powerless(store, id); without != "" && r.Outcome == providertest.Unsupported {
+		why = without
 	}
 	found := Finding{Outcome: string(r.Outcome), Why: why}
 	switch {
@@ -137,10 +137,18 @@ func (s Subject) examine(t *testing.T, store, second provider.BlobStore, id stri
 	return found
 }
 
-// noCopier is why the clauses about copies find nothing to examine.
-const noCopier = "the store is no provider.Copier"
-
-func ofCopies(id string) bool { return strings.HasPrefix(id, "blob/copy") || id == "blob/retain-copy" }
+// powerless is why the clauses about a power of its own find nothing to examine.
+func powerless(store provider.BlobStore, id string) string {
+	_, copies := provider.As[provider.Copier](store)
+	_, tags := provider.As[provider.Tagger](store)
+	switch {
+	case !copies && (strings.HasPrefix(id, "blob/copy") || id == "blob/retain-copy"):
+		return "the store is no provider.Copier"
+	case !tags && strings.HasPrefix(id, "blob/tags"):
+		return "the store is no provider.Tagger"
+	}
+	return ""
+}
 
 // why looks a clause up in Differs; exact is whether by its own name.
 func (s Subject) why(id string) (why string, exact bool) {
