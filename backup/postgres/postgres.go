@@ -12,7 +12,8 @@
 //
 // A base backup, taken over the replication protocol (BASE_BACKUP): nothing is
 // installed at the server, and a standby will do as a source. It needs a role
-// with REPLICATION and a line for the database "replication" in pg_hba.conf.
+// with REPLICATION and a line for the database "replication" in pg_hba.conf;
+// [Preflight] looks whether that and the server's settings are as they should be.
 //
 // Every file is an item, under its path below the data directory; what is in a
 // tablespace is below pg_tblspc/OID, as in the server's own manifest. The
