@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"testing"
 
 	"filippo.io/age"
@@ -8,6 +9,7 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres"
 	"github.com/holdfast-go/holdfast/internal/testenv"
+	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
@@ -47,4 +49,25 @@ func backUp(t testing.TB, repo *backup.Repository, target backup.Target) backup.
 		t.Fatal(err)
 	}
 	return p
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ids are those of who runs the server, for the option owner.
+func ids(p *testenv.PG) string { return fmt.Sprintf("%d:%d", p.UID, p.GID) }
+
+// lose deletes all content of a repository.
+func lose(t testing.TB, store provider.BlobStore) {
+	t.Helper()
+	for info, err := range store.List(t.Context(), "data/", provider.ListOptions{}) {
+		if err == nil {
+			err = store.Delete(t.Context(), info.Key, provider.DeleteOptions{})
+		}
+		must(t, err)
+	}
 }

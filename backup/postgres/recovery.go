@@ -63,8 +63,10 @@ func planRecovery(ctx context.Context, v *backup.View, b base, o options) (*reco
 			backup.ErrGap, wal.LSN(g.From), wal.LSN(g.To), g.Branch, log.Name(), len(c.Gaps)-1, r.end)
 	case t.lsn >= r.end: // recovery ends at the first record from there on
 		return nil, fmt.Errorf("%w: target %v, log %q ends at %v", backup.ErrGap, t.lsn, log.Name(), r.end)
-	case !t.at.IsZero() && !c.Last.IsZero() && t.at.After(c.Last):
-		return nil, fmt.Errorf("target %s lies behind the last commit in log %q, at %s: take that, or no target", stamp(t.at), log.Name(), stamp(c.Last))
+	case !t.at.IsZero() && c.Last.IsZero():
+		return nil, fmt.Errorf("target %s: there is no commit in the WAL behind the backup, up to %v; restore without a target", stamp(t.at), r.end)
+	case !t.at.IsZero() && !c.Last.After(t.at): // recovery ends at the first commit behind it
+		return nil, fmt.Errorf("target %s is not before the last commit in log %q, at %s; restore without a target for all there is", stamp(t.at), log.Name(), stamp(c.Last))
 	}
 	return r, nil
 }

@@ -1,0 +1,194 @@
+package postgres_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/backup/postgres"
+	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
+	"github.com/holdfast-go/holdfast/internal/testenv"
+)
+
+// logOf is the log of a cluster.
+func logOf(t *testing.T, repo *backup.Repository, p *testenv.PG) *backup.Log {
+	t.Helper()
+	system, err := strconv.ParseUint(p.SQL(t, "select system_identifier from pg_control_system()"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := repo.Log(postgres.LogName(system))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// archive puts what a cluster has of the WAL into the log, from a point on, as
+// a receiver does: to where the server has written.
+func archive(t *testing.T, repo *backup.Repository, p *testenv.PG, timeline uint32, from uint64) (end wal.LSN) {
+	t.Helper()
+	log := logOf(t, repo, p)
+	size, err := strconv.ParseUint(p.SQL(t, "select setting from pg_settings where name = 'wal_segment_size'"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end, err = wal.ParseLSN(p.SQL(t, "select pg_switch_wal()")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := log.Coverage(t.Context(), timeline, from, uint64(end))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range c.Gaps {
+		for at := g.From; at < g.To; {
+			to := min(g.To, (at/size+1)*size)
+			b, err := os.ReadFile(filepath.Join(p.Data, "pg_wal", wal.SegmentName(timeline, wal.LSN(at), size)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum, err := wal.Summarize(strings.NewReader(string(b[:to-at/size*size])), wal.Config{Start: wal.LSN(at / size * size), SegmentSize: size}, wal.Stop{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := backup.Segment{Branch: timeline, From: at, First: sum.First, Last: sum.Last}
+			if err := log.Append(t.Context(), s, b[at%size:at%size+to-at]); err != nil {
+				t.Fatal(err)
+			}
+			at = to
+		}
+	}
+	return end
+}
+
+// A restored cluster stops at the target, and nowhere else.
+func TestTargets(t *testing.T) {
+	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1})
+	repo, _ := newRepository(t)
+	p.SQL(t, "create table t (n int)", "insert into t values (0)")
+	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	var times, xids, lsns []string
+	for n := 1; n <= 4; n++ {
+		// The row, and the position behind its commit.
+		p.SQL(t, "select pg_sleep(0.02)")
+		xids = append(xids, p.SQL(t, fmt.Sprintf("insert into t values (%d) returning pg_current_xact_id()", n)))
+		lsns = append(lsns, p.SQL(t, "select pg_current_wal_insert_lsn()"))
+		times = append(times, p.SQL(t, `select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`))
+		p.SQL(t, fmt.Sprintf("select pg_create_restore_point('point %d')", n))
+	}
+	archive(t, repo, p, 1, uint64(point.Logs[0].From))
+	for i, c := range []struct {
+		options map[string]string
+		want    string
+	}{
+		{nil, "0 1 2 3 4"},
+		{map[string]string{"target": "consistent"}, "0"},
+		{map[string]string{"target-time": times[1]}, "0 1 2"},
+		{map[string]string{"target-xid": xids[1]}, "0 1 2"},
+		{map[string]string{"target-xid": xids[1], "exclusive": "true"}, "0 1"},
+		{map[string]string{"target-lsn": lsns[2]}, "0 1 2 3"},
+		{map[string]string{"target-name": "point 1", "action": "pause", "target-timeline": "current"}, "0 1"},
+	} {
+		dir := filepath.Join(p.Dir, fmt.Sprint("restored", i))
+		restore(t, repo, point, dir, c.options)
+		p.Own(t, dir, dir+".wal")
+		r := p.Second(t, dir)
+		for c.options["action"] == "" && r.SQL(t, "select pg_is_in_recovery()") == "t" {
+		}
+		for start := time.Now(); c.options["action"] == "pause" && time.Since(start) < time.Minute && r.SQL(t, "select pg_get_wal_replay_pause_state()") != "paused"; {
+		}
+		if got := r.SQL(t, "select string_agg(n::text, ' ' order by n) from t"); got != c.want {
+			t.Errorf("%v: %q, want %q", c.options, got, c.want)
+		}
+		r.Kill9(t)
+	}
+}
+
+// A cluster that was promoted goes on along its own timeline: a backup of it
+// records where that came from, and one of before can be restored to what the
+// new timeline has, to what the old one had, and to the new one's backup.
+func TestTimelines(t *testing.T) {
+	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1, Settings: map[string]string{"wal_keep_size": "100"}})
+	repo, _ := newRepository(t)
+	p.SQL(t, "create table t (n int)", "insert into t values (0)")
+	first := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	p.SQL(t, "insert into t values (1)", "select pg_create_restore_point('here')")
+	archive(t, repo, p, 1, first.Logs[0].From)
+	p.SQL(t, "insert into t values (10)")
+	archive(t, repo, p, 1, first.Logs[0].From)
+
+	// Another line from "here" on.
+	dir := filepath.Join(p.Dir, "promoted")
+	restore(t, repo, first, dir, map[string]string{"target-name": "here"})
+	second := verified(t, p, dir)
+	second.SQL(t, "insert into t values (2)")
+	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: second.Conn}))
+	if n := point.Logs[0].Branch; n != 2 {
+		t.Fatalf("the backup of a promoted cluster is on timeline %d", n)
+	}
+	second.SQL(t, "insert into t values (3)")
+	// From the beginning of the timeline, which no backup has.
+	for b, err := range logOf(t, repo, p).Branches(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Branch == 2 {
+			archive(t, repo, second, 2, b.At)
+		}
+	}
+	p.Stop(t)
+	second.Stop(t)
+	for i, c := range []struct {
+		point   backup.Point
+		options map[string]string
+		want    string
+	}{
+		{first, nil, "0 1 2 3"},
+		{first, map[string]string{"target-timeline": "2"}, "0 1 2 3"},
+		{first, map[string]string{"target-timeline": "current"}, "0 1 10"},
+		{first, map[string]string{"target-timeline": "1"}, "0 1 10"},
+		{point, nil, "0 1 2 3"},
+		{point, map[string]string{"target": "consistent"}, "0 1 2"},
+	} {
+		dir := filepath.Join(p.Dir, fmt.Sprint("restored", i))
+		restore(t, repo, c.point, dir, c.options)
+		r := verified(t, p, dir)
+		if got := r.SQL(t, "select string_agg(n::text, ' ' order by n) from t"); got != c.want {
+			t.Errorf("%d, %v: %q, want %q", i, c.options, got, c.want)
+		}
+		r.Kill9(t)
+	}
+}
+
+// A standby is as good a source.
+func TestStandby(t *testing.T) {
+	eachVersion(t, func(t *testing.T, p *testenv.PG) {
+		if p.Major == 18 {
+			t.Skip("it has no pg_basebackup to make a standby with")
+		}
+		stop := load(t, p)
+		copied := filepath.Join(p.Dir, "standby")
+		p.Run(t, "pg_basebackup", "-D", copied, "-d", p.Conn, "-c", "fast", "-R")
+		standby := p.Second(t, copied)
+		p.SQL(t, "create table kept (n) as select 7")
+		for lsn := p.SQL(t, "select pg_current_wal_flush_lsn()"); standby.SQL(t, "select pg_last_wal_replay_lsn() >= '"+lsn+"'") != "t"; {
+		}
+		p.SQL(t, "checkpoint") // of which the standby makes a restart point
+		repo, _ := newRepository(t)
+		point := backUp(t, repo, newTarget(t, postgres.Config{Conn: standby.Conn}))
+		stop()
+		dir := filepath.Join(p.Dir, "restored")
+		restore(t, repo, point, dir, nil)
+		r := verified(t, p, dir)
+		if said := r.SQL(t, "select n from kept", balanced); said != "7\nt" {
+			t.Errorf("restored: %q", said)
+		}
+		stopped(t, r)
+		standby.Stop(t)
+	})
+}
