@@ -41,7 +41,7 @@ test-fips: ## the tests under GODEBUG=fips140=only
 # Those whose long form shows what the short one only samples: every crash
 # point of the quickstart, every clause on every broken store, every byte of a
 # repository flipped. A million keys in each store are left to make soak.
-LONG := ./examples/quickstart ./provider/... ./retention ./dr
+LONG := ./backup/postgres ./examples/quickstart ./provider/... ./retention ./dr
 long: ## the long form of the tests that have to be run in full
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -skip '^TestMillionKeys$$' $(LONG)
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery|TestPruneTidies|TestPruneCrash' ./backup

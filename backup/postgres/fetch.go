@@ -79,7 +79,7 @@ func (f *fetcher) history(ctx context.Context, timeline uint32) error {
 }
 
 const (
-	patience = 30 * time.Second // with a receiver that has stopped
+	patience = 5 * time.Second // with a receiver that has stopped; who seals every second is not behind by more
 	pause    = 200 * time.Millisecond
 )
 

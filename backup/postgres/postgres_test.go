@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"filippo.io/age"
@@ -49,6 +50,16 @@ func backUp(t testing.TB, repo *backup.Repository, target backup.Target) backup.
 		t.Fatal(err)
 	}
 	return p
+}
+
+// long reports whether the tests run in their long form.
+func long() bool { return os.Getenv("HOLDFAST_LONG") != "" }
+
+func longOnly(t *testing.T) {
+	t.Helper()
+	if !long() {
+		t.Skip("with HOLDFAST_LONG=1")
+	}
 }
 
 func must(t testing.TB, err error) {

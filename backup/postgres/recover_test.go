@@ -81,7 +81,7 @@ func TestTargets(t *testing.T) {
 		times = append(times, p.SQL(t, `select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`))
 		p.SQL(t, fmt.Sprintf("select pg_create_restore_point('point %d')", n))
 	}
-	archive(t, repo, p, 1, uint64(point.Logs[0].From))
+	archive(t, repo, p, 1, point.Logs[0].From)
 	for i, c := range []struct {
 		options map[string]string
 		want    string
@@ -94,6 +94,9 @@ func TestTargets(t *testing.T) {
 		{map[string]string{"target-lsn": lsns[2]}, "0 1 2 3"},
 		{map[string]string{"target-name": "point 1", "action": "pause", "target-timeline": "current"}, "0 1"},
 	} {
+		if !long() && i != 2 && i != 4 {
+			continue
+		}
 		dir := filepath.Join(p.Dir, fmt.Sprint("restored", i))
 		restore(t, repo, point, dir, c.options)
 		p.Own(t, dir, dir+".wal")
@@ -113,6 +116,7 @@ func TestTargets(t *testing.T) {
 // records where that came from, and one of before can be restored to what the
 // new timeline has, to what the old one had, and to the new one's backup.
 func TestTimelines(t *testing.T) {
+	longOnly(t)
 	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1, Settings: map[string]string{"wal_keep_size": "100"}})
 	repo, _ := newRepository(t)
 	p.SQL(t, "create table t (n int)", "insert into t values (0)")
@@ -167,28 +171,34 @@ func TestTimelines(t *testing.T) {
 
 // A standby is as good a source.
 func TestStandby(t *testing.T) {
-	eachVersion(t, func(t *testing.T, p *testenv.PG) {
-		if p.Major == 18 {
-			t.Skip("it has no pg_basebackup to make a standby with")
-		}
-		stop := load(t, p)
-		copied := filepath.Join(p.Dir, "standby")
-		p.Run(t, "pg_basebackup", "-D", copied, "-d", p.Conn, "-c", "fast", "-R")
-		standby := p.Second(t, copied)
-		p.SQL(t, "create table kept (n) as select 7")
-		for lsn := p.SQL(t, "select pg_current_wal_flush_lsn()"); standby.SQL(t, "select pg_last_wal_replay_lsn() >= '"+lsn+"'") != "t"; {
-		}
-		p.SQL(t, "checkpoint") // of which the standby makes a restart point
-		repo, _ := newRepository(t)
-		point := backUp(t, repo, newTarget(t, postgres.Config{Conn: standby.Conn}))
-		stop()
-		dir := filepath.Join(p.Dir, "restored")
-		restore(t, repo, point, dir, nil)
-		r := verified(t, p, dir)
-		if said := r.SQL(t, "select n from kept", balanced); said != "7\nt" {
-			t.Errorf("restored: %q", said)
-		}
-		stopped(t, r)
-		standby.Stop(t)
-	})
+	longOnly(t)
+	for _, major := range []int{15, 17} { // what there is of 18 makes no standby
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+			testStandby(t, testenv.Postgres(t, major, testenv.PostgresOptions{}))
+		})
+	}
+}
+
+func testStandby(t *testing.T, p *testenv.PG) {
+	stop := load(t, p)
+	copied := filepath.Join(p.Dir, "standby")
+	p.Run(t, "pg_basebackup", "-D", copied, "-d", p.Conn, "-c", "fast", "-R")
+	standby := p.Second(t, copied)
+	p.SQL(t, "create table kept (n) as select 7")
+	for lsn := p.SQL(t, "select pg_current_wal_flush_lsn()"); standby.SQL(t, "select pg_last_wal_replay_lsn() >= '"+lsn+"'") != "t"; {
+		time.Sleep(100 * time.Millisecond)
+	}
+	p.SQL(t, "checkpoint") // of which the standby makes a restart point
+	repo, _ := newRepository(t)
+	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: standby.Conn}))
+	stop()
+	dir := filepath.Join(p.Dir, "restored")
+	restore(t, repo, point, dir, nil)
+	r := verified(t, p, dir)
+	if said := r.SQL(t, "select n from kept", balanced); said != "7\nt" {
+		t.Errorf("restored: %q", said)
+	}
+	stopped(t, r)
+	standby.Stop(t)
 }

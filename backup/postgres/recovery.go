@@ -23,8 +23,9 @@ type recovery struct {
 	target target
 	dir    string // where the WAL goes
 
-	way []backup.Branch // timelines behind that of the backup, the oldest first
-	end wal.LSN         // of what is put there
+	way  []backup.Branch // timelines behind that of the backup, the oldest first
+	past []backup.Branch // that of the backup and those before, as far as is known
+	end  wal.LSN         // of what is put there
 }
 
 // planRecovery makes certain that the log has the WAL, before anything is
@@ -83,15 +84,18 @@ func (r *recovery) timeline() uint32 {
 
 // follow finds the way from the timeline of the backup to the one to follow.
 func (r *recovery) follow(ctx context.Context) error {
-	if r.target.current || r.target.timeline == r.b.Timeline {
-		return nil
-	}
 	branches := map[uint32]backup.Branch{}
 	for b, err := range r.log.Branches(ctx) {
 		if err != nil {
 			return err
 		}
 		branches[b.Branch] = b
+	}
+	for at := r.b.Timeline; branches[at].Parent != 0 && branches[at].Parent < at; at = branches[at].Parent {
+		r.past = append(r.past, branches[at])
+	}
+	if r.target.current || r.target.timeline == r.b.Timeline {
+		return nil
 	}
 	if n := r.target.timeline; n != 0 {
 		var err error
@@ -154,7 +158,10 @@ func (r *recovery) stretches() (out []stretch) {
 
 // stage puts the WAL into files.
 func (r *recovery) stage(ctx context.Context, root *os.Root) error {
-	for _, b := range r.way {
+	for _, b := range slices.Concat(r.past, r.way) {
+		if len(b.History) == 0 {
+			continue // of one before the backup, which nothing asks for
+		}
 		if err := writeFile(root, wal.HistoryName(b.Branch), b.History); err != nil {
 			return err
 		}
@@ -218,7 +225,11 @@ func (r *recovery) settings(before []byte) []byte {
 	set := func(name, value string) { fmt.Fprintf(&b, "%s = %s\n", name, setting(value)) }
 	b.WriteString("# Of a restore by Holdfast:\n")
 	set("restore_command", "cp "+shell(strings.ReplaceAll(r.dir, "%", "%%"))+`/%f "%p"`)
-	set("recovery_target_timeline", fmt.Sprint(r.timeline()))
+	timeline := "current" // which wants no history
+	if len(r.way) > 0 {
+		timeline = fmt.Sprint(r.timeline())
+	}
+	set("recovery_target_timeline", timeline)
 	t := r.target
 	switch {
 	case !t.at.IsZero():

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres"
@@ -29,9 +30,10 @@ func load(t *testing.T, p *testenv.PG) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		p.TryRun("pgbench", "-n", "-c", "2", "-T", "600", p.Socket)
+		p.TryRun("pgbench", "-n", "-c", "2", "-R", "100", "-T", "600", p.Socket)
 	}()
 	for p.SQL(t, "select count(*) > 20 from pgbench_history") != "t" {
+		time.Sleep(100 * time.Millisecond)
 	}
 	stop = func() {
 		p.TryRun("psql", "-Xd", p.Socket, "-c", "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'")
@@ -62,6 +64,7 @@ func verified(t *testing.T, p *testenv.PG, dir string, spaces ...string) *testen
 	}
 	restored := p.Second(t, dir)
 	for restored.SQL(t, "select pg_is_in_recovery()") == "t" {
+		time.Sleep(100 * time.Millisecond)
 	}
 	if p.Major != 18 {
 		p.Run(t, "pg_amcheck", "-h", filepath.Join(p.Dir, "sock"), "-p", fmt.Sprint(restored.Port), "-U", "postgres", "--install-missing", "-a")
