@@ -89,6 +89,7 @@ func spanOf(key string) (from, to uint64, ok bool) {
 // However often and whenever the receiver is killed, the log has no gap, is
 // what the server has, and no position that it had is sent again.
 func TestReceiverKilled(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 17, keep(nil))
 	pg.Run(t, "pgbench", "-i", "-q", "-s", "1", pg.Socket)
 	for _, spool := range []string{"", filepath.Join(t.TempDir(), "spool")} {
@@ -109,7 +110,7 @@ func TestReceiverKilled(t *testing.T) {
 			}
 			defer func() { load.Process.Signal(os.Interrupt); load.Wait() }()
 			sent := 0
-			for range rounds(4) {
+			for range rounds(3) {
 				had := segmentsOf(t, repo)
 				sent += killed(t, c, had)
 			}
@@ -284,6 +285,7 @@ func committed(t *testing.T, l *backup.Log, timeline uint32) map[uint32]bool {
 // lost with the server: all are in the store, whatever of the server is left.
 // The store is slow, and loses replies.
 func TestNoCommitIsLost(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 17, keep(map[string]string{"synchronous_standby_names": "holdfast", "synchronous_commit": "on"}))
 	pg.SQL(t, "set synchronous_commit = local; create table acked (id serial)")
 	key, memory := ageKey(t), providertest.NewMemory()
@@ -300,7 +302,7 @@ func TestNoCommitIsLost(t *testing.T) {
 		return f
 	})
 	acked := 0
-	for round := range rounds(3) {
+	for round := range rounds(2) {
 		x := receive(t, postgres.ReceiverConfig{Conn: pg.Conn, Repositories: []*backup.Repository{repo}})
 		until(t, "synchronous", x, func(s postgres.Status) bool { return s.Acknowledged > 0 && s.LagBytes == 0 && s.Synchronous })
 		seen, _ := loseServer(t, pg, 8, 700*time.Millisecond)
@@ -332,11 +334,12 @@ func TestNoCommitIsLost(t *testing.T) {
 
 // Without, what was not sealed yet is lost with the server: it is counted.
 func TestCommitsLostWithoutSynchronous(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 17, keep(nil))
 	pg.SQL(t, "create table acked (id serial)")
 	repo := walRepository(t, providertest.NewMemory(), ageKey(t))
 	x := receive(t, postgres.ReceiverConfig{Conn: pg.Conn, Repositories: []*backup.Repository{repo}})
-	until(t, "streaming", x, func(s postgres.Status) bool { return s.Connected })
+	until(t, "there", x, func(s postgres.Status) bool { return s.Acknowledged > 0 && s.LagBytes == 0 })
 	seen, at := loseServer(t, pg, 4, 2500*time.Millisecond)
 	x.cancel()
 	x.stop(t)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,7 @@ func outage(t *testing.T) (*providertest.Faulty, *atomic.Bool) {
 // for longer than it would wait for one that is silent. With k of n only so
 // many stores have to be there.
 func TestReceiverStoreAway(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 17, keep(map[string]string{"wal_sender_timeout": "1s"}))
 	pg.SQL(t, "create table t (a text)")
 	key := ageKey(t)
@@ -52,9 +54,7 @@ func TestReceiverStoreAway(t *testing.T) {
 	if s.Logs[0].Durable >= half || s.Logs[1].Durable < half {
 		t.Errorf("%+v", s)
 	}
-	for range 10 {
-		pg.SQL(t, "insert into t select repeat('y', 1000) from generate_series(1, 1000)")
-	}
+	pg.SQL(t, slices.Repeat([]string{"insert into t select repeat('y', 1000) from generate_series(1, 1000)"}, 10)...)
 	s = until(t, "full", x, func(s postgres.Status) bool { return x.saw(postgres.EventFull) && s.Logs[0].Err != nil })
 	if s.Waiting > 4*mib {
 		t.Errorf("%d bytes wait in memory", s.Waiting)
@@ -77,6 +77,7 @@ func TestReceiverStoreAway(t *testing.T) {
 // With a spool and its acknowledgement the stores may be away for long; what
 // the spool has is stored by the next process, even if the server is gone.
 func TestReceiverSpool(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 15, keep(nil))
 	pg.SQL(t, "create table t (a text)")
 	shaky, off := outage(t)
@@ -117,6 +118,7 @@ func TestReceiverSpool(t *testing.T) {
 // What the server has no more is told, ends the receiver or not as OnGap
 // says, and stays visible in the log. A slot that was lost is made again.
 func TestReceiverGap(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1, Settings: map[string]string{
 		"max_slot_wal_keep_size": "2MB", "min_wal_size": "2MB", "max_wal_size": "4MB", "wal_keep_size": "0"}})
 	pg.SQL(t, "create table t (a text)")
@@ -126,9 +128,7 @@ func TestReceiverGap(t *testing.T) {
 	end := reaches(t, x, pg)
 	system := x.Status().System
 	x.stop(t)
-	for range 20 {
-		pg.SQL(t, "insert into t select repeat('x', 1000) from generate_series(1, 1000)", "checkpoint")
-	}
+	pg.SQL(t, slices.Repeat([]string{"insert into t select repeat('x', 1000) from generate_series(1, 1000)", "checkpoint"}, 20)...)
 	if s := pg.SQL(t, "select wal_status from pg_replication_slots"); s != "lost" {
 		t.Fatalf("the slot is %s", s)
 	}
@@ -168,6 +168,7 @@ func TestReceiverGap(t *testing.T) {
 // is another one at the same positions. It is found by a log, sealed or not,
 // and by a spool, and nothing is appended.
 func TestReceiverSplitBrain(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 17, keep(nil))
 	pg.SQL(t, "create table t (a text)")
 	pg.Stop(t)
@@ -219,6 +220,7 @@ func TestReceiverSplitBrain(t *testing.T) {
 // Segments as archive_command hands them over fill what the receiver left out,
 // beside it and again; what is not the same is refused.
 func TestArchiveSegment(t *testing.T) {
+	t.Parallel()
 	pg := testenv.Postgres(t, 15, keep(nil))
 	repo := walRepository(t, providertest.NewMemory(), ageKey(t))
 	pg.SQL(t, "create table t (a text)", "select pg_switch_wal()", "insert into t values ('x')", "select pg_switch_wal()", "insert into t values ('y')")

@@ -118,7 +118,7 @@ func (s *shipper) ship(ctx context.Context) error {
 		return err
 	}
 	s.overlaps = 0
-	s.shipped(last+1, place{seg.Branch, LSN(seg.To)}, seg.Last)
+	s.shipped(last+1, place{seg.Branch, LSN(seg.To)}, LSN(seg.To), seg.Last)
 	return nil
 }
 
@@ -134,12 +134,13 @@ func addTimes(seg *backup.Segment, f tape.Frame) {
 	}
 }
 
-// shipped records that the frames before next are in the log.
-func (s *shipper) shipped(next int64, p place, commit time.Time) {
+// shipped records that the frames before next are in the log, which are those
+// before p, and that it has all before durable.
+func (s *shipper) shipped(next int64, p place, durable LSN, commit time.Time) {
 	r := s.r
 	s.place = p
 	r.mu.Lock()
-	s.next, s.durable = next, p.at
+	s.next, s.durable = next, durable
 	if !commit.IsZero() {
 		s.lastCommit = commit
 	}
@@ -281,7 +282,7 @@ func (s *shipper) align(ctx context.Context, f tape.Frame) (skipped bool, err er
 		}
 		p := place{f.Timeline, LSN(min(c.End, reach))}
 		if next > s.next {
-			s.shipped(next, p, c.Last)
+			s.shipped(next, p, LSN(c.End), c.Last)
 			return true, nil
 		}
 		s.place = p
