@@ -78,13 +78,14 @@ func Matrix(t *testing.T, p Place, skip ...string) {
 		p.Start = httptest.NewServer
 	}
 	direct := p.Open(t, nil)
+	_, tags := provider.As[provider.Tagger](direct)
 	content := make([]byte, p.Large)
 	rand.NewChaCha8([32]byte{1}).Read(content)
 	var wg sync.WaitGroup
 	atOnce := make(chan struct{}, 24)
 	for _, f := range append(slices.Clone(Faults), p.More...) {
 		for name, call := range calls {
-			if slices.Contains(skip, f.Name+"/"+name) || name == "lock" && !p.Locks {
+			if slices.Contains(skip, f.Name+"/"+name) || name == "lock" && !p.Locks || name == "tag" && !tags {
 				continue
 			}
 			wg.Go(func() {
@@ -252,6 +253,31 @@ var calls = map[string]call{
 		}
 		return nil
 	}, unchanged},
+	"copy": {func(c *try) error {
+		_, err := c.direct.Put(c.ctx, c.key+"-source", provider.Bytes(c.small), provider.PutOptions{})
+		return err
+	}, func(ctx context.Context, c *try) error {
+		s, ok := provider.As[provider.Copier](c.s)
+		if !ok {
+			return errors.New("no Copier")
+		}
+		_, err := s.CopyFrom(ctx, c.key, c.s, provider.Info{Key: c.key + "-source"}, provider.PutOptions{IfAbsent: true})
+		return err
+	}, func(c *try, done bool) error { return c.holds(c.small, done) }},
+	"tag": {store(small), func(ctx context.Context, c *try) error {
+		s, ok := provider.As[provider.Tagger](c.s)
+		if !ok {
+			return errors.New("no Tagger")
+		}
+		if err := s.SetTags(ctx, c.key, "", map[string]string{"a": "b"}); err != nil {
+			return err
+		}
+		tags, err := s.Tags(ctx, c.key, "")
+		if err == nil && tags["a"] != "b" {
+			err = fmt.Errorf("tags are %q", tags)
+		}
+		return err
+	}, func(c *try, done bool) error { return c.holds(c.small, true) }},
 	"lock": {store(small), func(ctx context.Context, c *try) error {
 		l, ok := provider.As[provider.Locker](c.s)
 		if !ok {
