@@ -72,40 +72,14 @@ type CheckOptions struct {
 func TestBlobStore(t *testing.T, open func(t *testing.T) provider.BlobStore, o CheckOptions) {
 	t.Helper()
 	o.RetainFor = cmp.Or(o.RetainFor, time.Minute)
-	c, err := newCheck(open(t), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cl := range c.clauses() {
-		t.Run(cl.ID, func(t *testing.T) {
-			switch r, left := c.run(t.Context(), cl); {
-			case r.Outcome == Fail:
-				t.Errorf("%s\n%v", r.Sentence, r.Err)
-			case r.Outcome != Pass:
-				t.Skipf("%s: %v", r.Outcome, r.Err)
-			case len(left) > 0 && !cl.retains:
-				t.Errorf("could not delete %q", left)
-			}
-		})
-	}
+	blobSuite(open(t), o).test(t)
 }
 
 // CheckBlobStore checks every clause of the contract against a live store,
 // with some four thousand small requests and a few dozen megabytes, and
 // deletes what it wrote. When ctx ends, the remaining clauses are skipped.
 func CheckBlobStore(ctx context.Context, store provider.BlobStore, o CheckOptions) Report {
-	report := Report{Contract: "BlobStore"}
-	c, err := newCheck(store, o)
-	if err != nil {
-		return Report{Contract: report.Contract, Results: []Result{{
-			Clause: Clause{ID: "blob/second", Sentence: "A second handle to the store can be opened."}, Outcome: Fail, Err: err}}}
-	}
-	for _, cl := range c.clauses() {
-		r, left := c.run(ctx, cl)
-		report.Results = append(report.Results, r)
-		report.Left = append(report.Left, left...)
-	}
-	return report
+	return blobSuite(store, o).report(ctx)
 }
 
 // CheckConditions checks, with some hundred small requests under prefix,
@@ -119,102 +93,28 @@ func CheckConditions(ctx context.Context, store provider.BlobStore, prefix strin
 	return CheckBlobStore(ctx, store, CheckOptions{Prefix: prefix, Only: only})
 }
 
-// A clause is a sentence of the contract with the way to see whether it holds.
-type clause struct {
-	Clause
-	retains bool // leaves objects under retention
-	cools   bool // needs CheckOptions.Cool
-	check   func(context.Context, *probe) error
-}
+type clause = clauseOf[*probe]
 
 func sentence(id, text string, check func(context.Context, *probe) error) clause {
-	return clause{Clause: Clause{ID: "blob/" + id, Sentence: text}, check: check}
+	return clause{Clause: Clause{"blob/" + id, text}, check: check}
 }
 
-type check struct {
-	store, second provider.BlobStore
-	prefix        string
-	retainFor     time.Duration
-	cool          func(context.Context, string) error
-	only          []string
+func blobSuite(store provider.BlobStore, o CheckOptions) suite[*probe] {
+	second, err := secondOf(store, o.Second)
+	prefix := cmp.Or(o.Prefix, "holdfast-check/") + fmt.Sprintf("%x/", []byte(rand.Text()[:8]))
+	return suite[*probe]{
+		contract: "BlobStore", only: o.Only,
+		clauses: slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, tagClauses, copyClauses, retainClauses, warmClauses),
+		broken:  err, options: Clause{"blob/second", "A second handle to the store can be opened."},
+		probe: func(_ context.Context, id string) (*probe, func(context.Context) []string, error) {
+			p := &probe{store: store, second: second, retainFor: o.RetainFor, cool: o.Cool, prefix: prefix + id[len("blob/"):] + "/"}
+			return p, p.clean, nil
+		},
+	}
 }
 
-func newCheck(store provider.BlobStore, o CheckOptions) (*check, error) {
-	c := &check{store: store, second: store, retainFor: o.RetainFor, cool: o.Cool, only: o.Only}
-	c.prefix = cmp.Or(o.Prefix, "holdfast-check/") + fmt.Sprintf("%x/", []byte(rand.Text()[:8]))
-	if o.Second == nil {
-		return c, nil
-	}
-	var err error
-	if c.second, err = o.Second(); err != nil {
-		return nil, fmt.Errorf("open second handle: %w", err)
-	}
-	return c, nil
-}
-
-func (c *check) clauses() []clause {
-	all := slices.Concat(keyClauses, getClauses, putClauses, bodyClauses, conditionClauses, deleteClauses, listClauses, versionClauses, metaClauses, tagClauses, copyClauses, retainClauses, warmClauses)
-	if len(c.only) == 0 {
-		return all
-	}
-	return slices.DeleteFunc(all, func(cl clause) bool { return !slices.Contains(c.only, cl.ID) })
-}
-
-// run checks one clause below a prefix of its own, and returns the keys that
-// could not be deleted afterwards.
-func (c *check) run(ctx context.Context, cl clause) (Result, []string) {
-	r := Result{Clause: cl.Clause}
-	switch {
-	case ctx.Err() != nil:
-		r.Outcome, r.Err = Skipped, ctx.Err()
-		return r, nil
-	case cl.retains && c.retainFor == 0:
-		r.Outcome, r.Err = Skipped, errors.New("it leaves locked objects behind; set RetainFor")
-		return r, nil
-	}
-	if _, ok := provider.As[provider.Warmer](c.store); ok && cl.cools && c.cool == nil {
-		r.Outcome, r.Err = Skipped, errors.New("it waits until an object has come back from a cold tier; set Cool")
-		return r, nil
-	}
-	p := &probe{
-		store: c.store, second: c.second, retainFor: c.retainFor, cool: c.cool,
-		prefix: c.prefix + cl.ID[len("blob/"):] + "/",
-	}
-	r.Err = calling(ctx, cl, p)
-	_, unsupported := errors.AsType[*unsupportedError](r.Err)
-	switch {
-	case r.Err == nil:
-		r.Outcome = Pass
-	case ctx.Err() != nil:
-		r.Outcome = Skipped
-	case unsupported:
-		r.Outcome = Unsupported
-	default:
-		r.Outcome = Fail
-	}
-	return r, p.clean(ctx)
-}
-
-// calling checks a clause. A panic fails it: an iterator that goes on after a
-// break panics in its own goroutine, which is this one.
-func calling(ctx context.Context, cl clause, p *probe) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v", v)
-		}
-	}()
-	return cl.check(ctx, p)
-}
-
-// unsupportedError is what a clause returns if the store declined as the
-// contract allows.
-type unsupportedError struct{ err error }
-
-func (e *unsupportedError) Error() string { return e.err.Error() }
-func (e *unsupportedError) Unwrap() error { return e.err }
-
-// A probe is what a clause works with: two handles and keys of its own, all
-// of which are deleted afterwards.
+// A probe is what a clause works with: two handles and keys below a prefix of
+// its own, all of which are deleted afterwards.
 type probe struct {
 	store, second provider.BlobStore
 	prefix        string // ends in "/"

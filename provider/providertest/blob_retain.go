@@ -21,9 +21,15 @@ var retainClauses = []clause{
 	retaining("lock-missing", "Lock of a key without an object is ErrNotFound.", lockMissing),
 }
 
+// retaining is a clause whose objects stay under retention for a while.
 func retaining(id, text string, check func(context.Context, *probe) error) clause {
-	c := sentence(id, text, check)
-	c.retains = true
+	c := sentence(id, text, func(ctx context.Context, p *probe) error {
+		if p.retainFor == 0 {
+			return &skippedError{"it leaves locked objects behind; set RetainFor"}
+		}
+		return check(ctx, p)
+	})
+	c.leaves = true
 	return c
 }
 

@@ -18,10 +18,14 @@ var warmClauses = []clause{
 	sentence("warm-ended", "Warm with a ctx that has ended fails with its error.", warmEnded),
 }
 
+// cooling is a clause about objects that options can move to a cold tier.
 func cooling(id, text string, check func(context.Context, *probe) error) clause {
-	c := sentence(id, text, check)
-	c.cools = true
-	return c
+	return sentence(id, text, func(ctx context.Context, p *probe) error {
+		if _, err := p.warmer(); err == nil && p.cool == nil {
+			return &skippedError{"it waits until an object has come back from a cold tier; set Cool"}
+		}
+		return check(ctx, p)
+	})
 }
 
 func (p *probe) warmer() (provider.Warmer, error) {

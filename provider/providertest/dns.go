@@ -37,101 +37,37 @@ type DNSOptions struct {
 // What the provider does not support is a skipped subtest.
 func TestDNSProvider(t *testing.T, open func(t *testing.T) provider.DNSProvider, o DNSOptions) {
 	t.Helper()
-	c, err := newDNSCheck(open(t), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cl := range c.clauses() {
-		t.Run(cl.ID, func(t *testing.T) {
-			switch r, left := c.run(t.Context(), cl); {
-			case r.Outcome == Fail:
-				t.Errorf("%s\n%v", r.Sentence, r.Err)
-			case r.Outcome != Pass:
-				t.Skipf("%s: %v", r.Outcome, r.Err)
-			case len(left) > 0:
-				t.Errorf("could not remove %q", left)
-			}
-		})
-	}
+	dnsSuite(open(t), o).test(t)
 }
 
 // CheckDNS checks every clause of the contract against a live zone, with some
 // three hundred swaps of names that it makes, and removes them. When ctx
 // ends, the remaining clauses are skipped.
 func CheckDNS(ctx context.Context, d provider.DNSProvider, o DNSOptions) Report {
-	report := Report{Contract: "DNSProvider"}
-	c, err := newDNSCheck(d, o)
-	if err != nil {
-		report.Results = []Result{{Clause{"dns/options", "The options are complete."}, Fail, err}}
-		return report
-	}
-	for _, cl := range c.clauses() {
-		r, left := c.run(ctx, cl)
-		report.Results = append(report.Results, r)
-		report.Left = append(report.Left, left...)
-	}
-	return report
+	return dnsSuite(d, o).report(ctx)
 }
 
-type dnsClause struct {
-	Clause
-	check func(context.Context, *dnsProbe) error
-}
+type dnsClause = clauseOf[*dnsProbe]
 
 func dnsSentence(id, text string, check func(context.Context, *dnsProbe) error) dnsClause {
-	return dnsClause{Clause{"dns/" + id, text}, check}
+	return dnsClause{Clause: Clause{"dns/" + id, text}, check: check}
 }
 
-type dnsCheck struct {
-	d, second provider.DNSProvider
-	base      string // below which the names are
-	settle    time.Duration
-	only      []string
-}
-
-func newDNSCheck(d provider.DNSProvider, o DNSOptions) (*dnsCheck, error) {
+func dnsSuite(d provider.DNSProvider, o DNSOptions) suite[*dnsProbe] {
+	second, err := secondOf(d, o.Second)
 	if !strings.HasSuffix(o.Zone, ".") {
-		return nil, fmt.Errorf("DNSOptions.Zone: %q has no final dot", o.Zone)
+		err = fmt.Errorf("DNSOptions.Zone: %q has no final dot", o.Zone)
 	}
-	c := &dnsCheck{d: d, second: d, settle: cmp.Or(o.Settle, 2*time.Minute), only: o.Only}
-	c.base = "holdfast-check-" + strings.ToLower(rand.Text()[:10]) + "." + o.Zone
-	if o.Second != nil {
-		var err error
-		if c.second, err = o.Second(); err != nil {
-			return nil, fmt.Errorf("open second handle: %w", err)
-		}
+	base := ".holdfast-check-" + strings.ToLower(rand.Text()[:10]) + "." + o.Zone
+	return suite[*dnsProbe]{
+		contract: "DNSProvider", only: o.Only,
+		clauses: slices.Concat(dnsGetClauses, dnsSwapClauses, dnsZoneClauses, dnsStatusClauses),
+		broken:  err, options: Clause{"dns/options", "The options are complete."},
+		probe: func(_ context.Context, id string) (*dnsProbe, func(context.Context) []string, error) {
+			p := &dnsProbe{d: d, second: second, base: id[len("dns/"):] + base, settle: cmp.Or(o.Settle, 2*time.Minute)}
+			return p, p.clean, nil
+		},
 	}
-	return c, nil
-}
-
-func (c *dnsCheck) clauses() []dnsClause {
-	return slices.DeleteFunc(slices.Concat(dnsGetClauses, dnsSwapClauses, dnsZoneClauses, dnsStatusClauses), func(cl dnsClause) bool {
-		return len(c.only) > 0 && !slices.Contains(c.only, cl.ID)
-	})
-}
-
-// run checks one clause with names of its own, and returns those of the names
-// that could not be removed afterwards.
-func (c *dnsCheck) run(ctx context.Context, cl dnsClause) (Result, []string) {
-	r := Result{Clause: cl.Clause}
-	if ctx.Err() != nil {
-		r.Outcome, r.Err = Skipped, ctx.Err()
-		return r, nil
-	}
-	p := &dnsProbe{d: c.d, second: c.second, base: cl.ID[len("dns/"):] + "." + c.base, settle: c.settle}
-	r.Err = cl.check(ctx, p)
-	_, unsupported := errors.AsType[*unsupportedError](r.Err)
-	switch {
-	case r.Err == nil:
-		r.Outcome = Pass
-	case ctx.Err() != nil:
-		r.Outcome = Skipped
-	case unsupported:
-		r.Outcome = Unsupported
-	default:
-		r.Outcome = Fail
-	}
-	return r, p.clean(ctx)
 }
 
 // A dnsProbe is what a clause works with: two handles, and names of its own.

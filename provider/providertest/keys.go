@@ -3,8 +3,6 @@ package providertest
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -52,95 +50,42 @@ type KeysOptions struct {
 // the contract. It calls open once.
 func TestKeys(t *testing.T, open func(t *testing.T) KeyService, o KeysOptions) {
 	t.Helper()
-	c, err := newKeysCheck(open(t), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cl := range c.clauses() {
-		t.Run(cl.ID, func(t *testing.T) {
-			switch r := c.run(t.Context(), cl); {
-			case r.Outcome == Fail:
-				t.Errorf("%s\n%v", r.Sentence, r.Err)
-			case r.Outcome != Pass:
-				t.Skipf("%s: %v", r.Outcome, r.Err)
-			}
-		})
-	}
+	keysSuite(open(t), o).test(t)
 }
 
 // CheckKeys checks every clause of the contract against a live service, with
 // some fifty calls. It leaves nothing behind. When ctx ends, the remaining
 // clauses are skipped.
 func CheckKeys(ctx context.Context, s KeyService, o KeysOptions) Report {
-	report := Report{Contract: "KeyWrapper, KeyUnwrapper"}
-	c, err := newKeysCheck(s, o)
-	if err != nil {
-		report.Results = []Result{{Clause{"keys/options", "The options are complete."}, Fail, err}}
-		return report
-	}
-	for _, cl := range c.clauses() {
-		report.Results = append(report.Results, c.run(ctx, cl))
-	}
-	return report
+	return keysSuite(s, o).report(ctx)
 }
 
-type keysClause struct {
-	Clause
-	check func(context.Context, *keysCheck) error
+type keysClause = clauseOf[*keysProbe]
+
+func keysSentence(id, text string, check func(context.Context, *keysProbe) error) keysClause {
+	return keysClause{Clause: Clause{"keys/" + id, text}, check: check}
 }
 
-func keysSentence(id, text string, check func(context.Context, *keysCheck) error) keysClause {
-	return keysClause{Clause{"keys/" + id, text}, check}
-}
-
-type keysCheck struct {
+// A keysProbe is what a clause works with: two handles.
+type keysProbe struct {
 	KeysOptions
 	s, second KeyService
 }
 
-func newKeysCheck(s KeyService, o KeysOptions) (*keysCheck, error) {
-	if o.Key == "" {
-		return nil, errors.New("KeysOptions: Key is required")
-	}
-	if (o.Down == nil) != (o.Up == nil) {
-		return nil, errors.New("KeysOptions: Down and Up come together")
-	}
-	c := &keysCheck{KeysOptions: o, s: s, second: s}
-	if o.Second != nil {
-		var err error
-		if c.second, err = o.Second(); err != nil {
-			return nil, fmt.Errorf("open second handle: %w", err)
-		}
-	}
-	return c, nil
-}
-
-func (c *keysCheck) clauses() []keysClause {
-	return slices.DeleteFunc(slices.Clone(keysClauses), func(cl keysClause) bool {
-		return len(c.Only) > 0 && !slices.Contains(c.Only, cl.ID)
-	})
-}
-
-func (c *keysCheck) run(ctx context.Context, cl keysClause) Result {
-	r := Result{Clause: cl.Clause}
-	if ctx.Err() != nil {
-		r.Outcome, r.Err = Skipped, ctx.Err()
-		return r
-	}
-	r.Err = cl.check(ctx, c)
-	_, skipped := errors.AsType[*keysSkipped](r.Err)
+func keysSuite(s KeyService, o KeysOptions) suite[*keysProbe] {
+	second, err := secondOf(s, o.Second)
 	switch {
-	case r.Err == nil:
-		r.Outcome = Pass
-	case skipped || ctx.Err() != nil:
-		r.Outcome = Skipped
-	default:
-		r.Outcome = Fail
+	case o.Key == "":
+		err = errors.New("KeysOptions: Key is required")
+	case (o.Down == nil) != (o.Up == nil):
+		err = errors.New("KeysOptions: Down and Up come together")
 	}
-	return r
+	return suite[*keysProbe]{
+		contract: "KeyWrapper, KeyUnwrapper", only: o.Only, clauses: keysClauses,
+		broken: err, options: Clause{"keys/options", "The options are complete."},
+		probe: func(context.Context, string) (*keysProbe, func(context.Context) []string, error) {
+			nothing := func(context.Context) []string { return nil }
+			return &keysProbe{KeysOptions: o, s: s, second: second}, nothing, nil
+		},
+	}
 }
-
-// keysSkipped is what a clause returns if the options do not let it ask.
-type keysSkipped struct{ option string }
-
-func (e *keysSkipped) Error() string { return "needs KeysOptions." + e.option }

@@ -42,7 +42,7 @@ func newSecret() []byte {
 var keysBound = provider.EncryptionContext{"repository": "holdfast-check", "part": "root"}
 
 // wrap wraps a new secret.
-func (c *keysCheck) wrap(ctx context.Context, ec provider.EncryptionContext) (secret, wrapped []byte, err error) {
+func (c *keysProbe) wrap(ctx context.Context, ec provider.EncryptionContext) (secret, wrapped []byte, err error) {
 	secret = newSecret()
 	wrapped, err = c.s.WrapKey(ctx, c.Key, bytes.Clone(secret), ec)
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *keysCheck) wrap(ctx context.Context, ec provider.EncryptionContext) (se
 	return secret, wrapped, nil
 }
 
-func (c *keysCheck) unwraps(ctx context.Context, s provider.KeyUnwrapper, secret, wrapped []byte, ec provider.EncryptionContext) error {
+func (c *keysProbe) unwraps(ctx context.Context, s provider.KeyUnwrapper, secret, wrapped []byte, ec provider.EncryptionContext) error {
 	got, err := s.UnwrapKey(ctx, c.Key, bytes.Clone(wrapped), ec)
 	if err != nil {
 		return fmt.Errorf("unwrap: %w", err)
@@ -63,7 +63,7 @@ func (c *keysCheck) unwraps(ctx context.Context, s provider.KeyUnwrapper, secret
 }
 
 // refuses checks that nothing comes out, and why.
-func (c *keysCheck) refuses(ctx context.Context, key string, wrapped []byte, ec provider.EncryptionContext, target error) error {
+func (c *keysProbe) refuses(ctx context.Context, key string, wrapped []byte, ec provider.EncryptionContext, target error) error {
 	got, err := c.second.UnwrapKey(ctx, key, wrapped, ec)
 	if len(got) > 0 {
 		return fmt.Errorf("unwrapped %d bytes", len(got))
@@ -71,7 +71,7 @@ func (c *keysCheck) refuses(ctx context.Context, key string, wrapped []byte, ec 
 	return want(err, target)
 }
 
-func keysRoundTrip(ctx context.Context, c *keysCheck) error {
+func keysRoundTrip(ctx context.Context, c *keysProbe) error {
 	for _, ec := range []provider.EncryptionContext{nil, {"repository": "a"}, keysBound, {"name with spaces": "value: ünïcode, \"quoted\""}} {
 		secret, wrapped, err := c.wrap(ctx, ec)
 		if err != nil {
@@ -84,7 +84,7 @@ func keysRoundTrip(ctx context.Context, c *keysCheck) error {
 	return nil
 }
 
-func keysEmptyContext(ctx context.Context, c *keysCheck) error {
+func keysEmptyContext(ctx context.Context, c *keysProbe) error {
 	secret, wrapped, err := c.wrap(ctx, nil)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func keysEmptyContext(ctx context.Context, c *keysCheck) error {
 	return c.unwraps(ctx, c.second, secret, wrapped, nil)
 }
 
-func keysFresh(ctx context.Context, c *keysCheck) error {
+func keysFresh(ctx context.Context, c *keysProbe) error {
 	secret := newSecret()
 	a, err := c.s.WrapKey(ctx, c.Key, secret, keysBound)
 	if err != nil {
@@ -119,7 +119,7 @@ func keysFresh(ctx context.Context, c *keysCheck) error {
 	return nil
 }
 
-func keysArguments(ctx context.Context, c *keysCheck) error {
+func keysArguments(ctx context.Context, c *keysProbe) error {
 	secret, ec := newSecret(), provider.EncryptionContext{"a": "b"}
 	before := bytes.Clone(secret)
 	wrapped, err := c.s.WrapKey(ctx, c.Key, secret, ec)
@@ -142,7 +142,7 @@ func keysArguments(ctx context.Context, c *keysCheck) error {
 	return c.unwraps(ctx, c.s, before, wrapped, ec)
 }
 
-func keysSize(ctx context.Context, c *keysCheck) error {
+func keysSize(ctx context.Context, c *keysProbe) error {
 	for _, n := range []int{0, 16, 31, 33, 64} {
 		if _, err := c.s.WrapKey(ctx, c.Key, make([]byte, n), keysBound); err == nil {
 			return fmt.Errorf("%d bytes were wrapped", n)
@@ -151,7 +151,7 @@ func keysSize(ctx context.Context, c *keysCheck) error {
 	return nil
 }
 
-func keysContext(ctx context.Context, c *keysCheck) error {
+func keysContext(ctx context.Context, c *keysProbe) error {
 	_, wrapped, err := c.wrap(ctx, provider.EncryptionContext{"ab": "c", "d": "e"})
 	if err != nil {
 		return err
@@ -166,9 +166,9 @@ func keysContext(ctx context.Context, c *keysCheck) error {
 	return nil
 }
 
-func keysOther(ctx context.Context, c *keysCheck) error {
+func keysOther(ctx context.Context, c *keysProbe) error {
 	if c.Other == "" {
-		return &keysSkipped{"Other"}
+		return &skippedError{"needs KeysOptions.Other"}
 	}
 	_, wrapped, err := c.wrap(ctx, keysBound)
 	if err != nil {
@@ -177,7 +177,7 @@ func keysOther(ctx context.Context, c *keysCheck) error {
 	return c.refuses(ctx, c.Other, wrapped, keysBound, provider.ErrWrongKey)
 }
 
-func keysChanged(ctx context.Context, c *keysCheck) error {
+func keysChanged(ctx context.Context, c *keysProbe) error {
 	_, wrapped, err := c.wrap(ctx, keysBound)
 	if err != nil {
 		return err
@@ -196,9 +196,9 @@ func keysChanged(ctx context.Context, c *keysCheck) error {
 	return nil
 }
 
-func keysMissing(ctx context.Context, c *keysCheck) error {
+func keysMissing(ctx context.Context, c *keysProbe) error {
 	if c.Missing == "" {
-		return &keysSkipped{"Missing"}
+		return &skippedError{"needs KeysOptions.Missing"}
 	}
 	_, wrapped, err := c.wrap(ctx, keysBound)
 	if err != nil {
@@ -208,9 +208,9 @@ func keysMissing(ctx context.Context, c *keysCheck) error {
 	return errors.Join(want(err, provider.ErrNotFound), c.refuses(ctx, c.Missing, wrapped, keysBound, provider.ErrNotFound))
 }
 
-func keysRotated(ctx context.Context, c *keysCheck) error {
+func keysRotated(ctx context.Context, c *keysProbe) error {
 	if c.Rotate == nil {
-		return &keysSkipped{"Rotate"}
+		return &skippedError{"needs KeysOptions.Rotate"}
 	}
 	old, oldWrapped, err := c.wrap(ctx, keysBound)
 	if err != nil {
@@ -226,9 +226,9 @@ func keysRotated(ctx context.Context, c *keysCheck) error {
 	return errors.Join(c.unwraps(ctx, c.second, old, oldWrapped, keysBound), c.unwraps(ctx, c.second, young, youngWrapped, keysBound))
 }
 
-func keysWrapOnly(ctx context.Context, c *keysCheck) error {
+func keysWrapOnly(ctx context.Context, c *keysProbe) error {
 	if c.WrapOnly == nil {
-		return &keysSkipped{"WrapOnly"}
+		return &skippedError{"needs KeysOptions.WrapOnly"}
 	}
 	s, err := c.WrapOnly()
 	if err != nil {
@@ -248,7 +248,7 @@ func keysWrapOnly(ctx context.Context, c *keysCheck) error {
 	return c.unwraps(ctx, c.second, secret, wrapped, keysBound)
 }
 
-func keysParallel(ctx context.Context, c *keysCheck) error {
+func keysParallel(ctx context.Context, c *keysProbe) error {
 	var wg sync.WaitGroup
 	errs := make([]error, 8)
 	for i := range errs {
@@ -265,7 +265,7 @@ func keysParallel(ctx context.Context, c *keysCheck) error {
 	return errors.Join(errs...)
 }
 
-func keysCancelled(ctx context.Context, c *keysCheck) error {
+func keysCancelled(ctx context.Context, c *keysProbe) error {
 	_, wrapped, err := c.wrap(ctx, keysBound)
 	if err != nil {
 		return err
@@ -276,9 +276,9 @@ func keysCancelled(ctx context.Context, c *keysCheck) error {
 	return errors.Join(want(err, context.Canceled), c.refuses(ended, c.Key, wrapped, keysBound, context.Canceled))
 }
 
-func keysDown(ctx context.Context, c *keysCheck) error {
+func keysDown(ctx context.Context, c *keysProbe) error {
 	if c.Down == nil {
-		return &keysSkipped{"Down and Up"}
+		return &skippedError{"needs KeysOptions.Down and Up"}
 	}
 	secret, wrapped, err := c.wrap(ctx, keysBound)
 	if err != nil {
@@ -301,7 +301,7 @@ func keysDown(ctx context.Context, c *keysCheck) error {
 	return c.unwraps(ctx, c.s, secret, wrapped, keysBound)
 }
 
-func keysError(ctx context.Context, c *keysCheck) error {
+func keysError(ctx context.Context, c *keysProbe) error {
 	secret := newSecret()
 	_, wrapErr := c.s.WrapKey(ctx, c.Key, secret[:31], keysBound)
 	_, unwrapErr := c.s.UnwrapKey(ctx, c.Key, secret, keysBound)

@@ -70,108 +70,40 @@ type SnapshotterOptions struct {
 // not support is a skipped subtest.
 func TestSnapshotter(t *testing.T, open func(t *testing.T) provider.Snapshotter, o SnapshotterOptions) {
 	t.Helper()
-	c, err := newSnapCheck(open(t), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cl := range c.clauses() {
-		t.Run(cl.ID, func(t *testing.T) {
-			switch r, left := c.run(t.Context(), cl); {
-			case r.Outcome == Fail:
-				t.Errorf("%s\n%v", r.Sentence, r.Err)
-			case r.Outcome != Pass:
-				t.Skipf("%s: %v", r.Outcome, r.Err)
-			case len(left) > 0:
-				t.Errorf("could not remove %q", left)
-			}
-		})
-	}
+	snapSuite(open(t), o).test(t)
 }
 
 // CheckSnapshotter checks every clause of the contract against a live
 // account, with some sixty snapshots and forty volumes that it makes and
 // removes. When ctx ends, the remaining clauses are skipped.
 func CheckSnapshotter(ctx context.Context, s provider.Snapshotter, o SnapshotterOptions) Report {
-	report := Report{Contract: "Snapshotter"}
-	c, err := newSnapCheck(s, o)
-	if err != nil {
-		report.Results = []Result{{Clause{"snapshot/options", "The options are complete."}, Fail, err}}
-		return report
-	}
-	for _, cl := range c.clauses() {
-		r, left := c.run(ctx, cl)
-		report.Results = append(report.Results, r)
-		report.Left = append(report.Left, left...)
-	}
-	return report
+	return snapSuite(s, o).report(ctx)
 }
 
-type snapClause struct {
-	Clause
-	check func(context.Context, *snapProbe) error
-}
+type snapClause = clauseOf[*snapProbe]
 
 func snapSentence(id, text string, check func(context.Context, *snapProbe) error) snapClause {
-	return snapClause{Clause{"snapshot/" + id, text}, check}
+	return snapClause{Clause: Clause{"snapshot/" + id, text}, check: check}
 }
 
-type snapCheck struct {
-	s, second provider.Snapshotter
-	o         SnapshotterOptions
-	random    string // part of every token and tag
-}
-
-func newSnapCheck(s provider.Snapshotter, o SnapshotterOptions) (*snapCheck, error) {
+func snapSuite(s provider.Snapshotter, o SnapshotterOptions) suite[*snapProbe] {
+	second, err := secondOf(s, o.Second)
 	if o.NewVolume == nil || o.DeleteVolume == nil {
-		return nil, errors.New("SnapshotterOptions: NewVolume and DeleteVolume are required")
+		err = errors.New("SnapshotterOptions: NewVolume and DeleteVolume are required")
 	}
 	o.Size = cmp.Or(o.Size, 64<<10)
 	o.Patience = cmp.Or(o.Patience, 10*time.Minute)
-	c := &snapCheck{s: s, second: s, o: o, random: strings.ToLower(rand.Text()[:10])}
-	if o.Second != nil {
-		var err error
-		if c.second, err = o.Second(); err != nil {
-			return nil, fmt.Errorf("open second handle: %w", err)
-		}
+	random := strings.ToLower(rand.Text()[:10]) // part of every token and tag
+	return suite[*snapProbe]{
+		contract: "Snapshotter", only: o.Only,
+		clauses: slices.Concat(snapCreateClauses, snapRestoreClauses, snapListClauses, snapCopyClauses, snapGroupClauses, snapShareClauses),
+		broken:  err, options: Clause{"snapshot/options", "The options are complete."},
+		probe: func(_ context.Context, id string) (*snapProbe, func(context.Context) []string, error) {
+			p := &snapProbe{SnapshotterOptions: o, s: s, second: second, name: random + "-" + id[len("snapshot/"):]}
+			return p, p.clean, nil
+		},
 	}
-	return c, nil
 }
-
-func (c *snapCheck) clauses() []snapClause {
-	return slices.DeleteFunc(slices.Concat(snapCreateClauses, snapRestoreClauses, snapListClauses, snapCopyClauses, snapGroupClauses, snapShareClauses), func(cl snapClause) bool {
-		return len(c.o.Only) > 0 && !slices.Contains(c.o.Only, cl.ID)
-	})
-}
-
-// run checks one clause with snapshots and volumes of its own, and returns
-// what could not be removed afterwards.
-func (c *snapCheck) run(ctx context.Context, cl snapClause) (Result, []string) {
-	r := Result{Clause: cl.Clause}
-	if ctx.Err() != nil {
-		r.Outcome, r.Err = Skipped, ctx.Err()
-		return r, nil
-	}
-	p := &snapProbe{SnapshotterOptions: c.o, s: c.s, second: c.second, name: c.random + "-" + cl.ID[len("snapshot/"):]}
-	r.Err = cl.check(ctx, p)
-	_, unsupported := errors.AsType[*unsupportedError](r.Err)
-	_, skipped := errors.AsType[*skippedError](r.Err)
-	switch {
-	case r.Err == nil:
-		r.Outcome = Pass
-	case ctx.Err() != nil, skipped:
-		r.Outcome = Skipped
-	case unsupported:
-		r.Outcome = Unsupported
-	default:
-		r.Outcome = Fail
-	}
-	return r, p.clean(ctx)
-}
-
-// skippedError is what a clause returns if the options do not let it ask.
-type skippedError struct{ option string }
-
-func (e *skippedError) Error() string { return "needs SnapshotterOptions." + e.option }
 
 // A snapProbe is what a clause works with.
 type snapProbe struct {
@@ -353,7 +285,7 @@ func (p *snapProbe) holds(ctx context.Context, volume string, content []byte) er
 
 func (p *snapProbe) needContent() error {
 	if p.ReadVolume == nil || p.WriteVolume == nil {
-		return &skippedError{"ReadVolume and WriteVolume"}
+		return &skippedError{"needs SnapshotterOptions.ReadVolume and WriteVolume"}
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (p *snapProbe) together(ctx context.Context, n int) (volumes []string, err 
 		return nil, err
 	}
 	if p.Together == nil {
-		return nil, &skippedError{"Together"}
+		return nil, &skippedError{"needs SnapshotterOptions.Together"}
 	}
 	for i := range n {
 		v, err := p.volume(ctx, byte(i+1))

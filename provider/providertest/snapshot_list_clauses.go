@@ -170,7 +170,7 @@ func (p *snapProbe) copier() (provider.SnapshotCopier, provider.Snapshotter, err
 		return nil, nil, &unsupportedError{fmt.Errorf("no provider.SnapshotCopier: %w", errors.ErrUnsupported)}
 	}
 	if p.Region == "" || p.InRegion == nil {
-		return nil, nil, &skippedError{"Region and InRegion"}
+		return nil, nil, &skippedError{"needs SnapshotterOptions.Region and InRegion"}
 	}
 	other, err := p.InRegion()
 	if err != nil {

@@ -22,7 +22,7 @@ func (p *snapProbe) shared(ctx context.Context) (provider.SnapshotSharer, provid
 	case !ok:
 		return nil, provider.SnapshotRef{}, &unsupportedError{errors.New("the Snapshotter is no provider.SnapshotSharer")}
 	case len(p.Others) < 2 || p.SharedWith == nil:
-		return nil, provider.SnapshotRef{}, &skippedError{"Others and SharedWith"}
+		return nil, provider.SnapshotRef{}, &skippedError{"needs SnapshotterOptions.Others and SharedWith"}
 	}
 	_, snap, err := p.ready(ctx, 1)
 	return sharer, snap.Ref, err

@@ -26,22 +26,7 @@ type TrafficOptions struct {
 // of the contract. It calls open once.
 func TestTrafficSwitch(t *testing.T, open func(t *testing.T) provider.TrafficSwitch, o TrafficOptions) {
 	t.Helper()
-	c, err := newTrafficCheck(open(t), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cl := range c.clauses() {
-		t.Run(cl.ID, func(t *testing.T) {
-			switch r, left := c.run(t.Context(), cl); {
-			case r.Outcome == Fail:
-				t.Errorf("%s\n%v", r.Sentence, r.Err)
-			case r.Outcome != Pass:
-				t.Skipf("%s: %v", r.Outcome, r.Err)
-			case left != nil:
-				t.Errorf("could not move back: %v", left)
-			}
-		})
-	}
+	trafficSuite(open(t), o).test(t)
 }
 
 // CheckTrafficSwitch checks every clause of the contract against a live
@@ -50,94 +35,50 @@ func TestTrafficSwitch(t *testing.T, open func(t *testing.T) provider.TrafficSwi
 // that were open, with their mark. When ctx ends, the remaining clauses are
 // skipped.
 func CheckTrafficSwitch(ctx context.Context, s provider.TrafficSwitch, o TrafficOptions) Report {
-	report := Report{Contract: "TrafficSwitch"}
-	c, err := newTrafficCheck(s, o)
-	if err != nil {
-		report.Results = []Result{{Clause{"traffic/options", "The options are complete, and the switch has two sites."}, Fail, err}}
-		return report
-	}
-	for _, cl := range c.clauses() {
-		r, left := c.run(ctx, cl)
-		report.Results = append(report.Results, r)
-		if left != nil {
-			report.Left = append(report.Left, fmt.Sprintf("%s: not moved back: %v", cl.ID, left))
-		}
-	}
-	return report
+	return trafficSuite(s, o).report(ctx)
 }
 
-type trafficClause struct {
-	Clause
-	check func(context.Context, *trafficProbe) error
-}
+type trafficClause = clauseOf[*trafficProbe]
 
 func trafficSentence(id, text string, check func(context.Context, *trafficProbe) error) trafficClause {
-	return trafficClause{Clause{"traffic/" + id, text}, check}
+	return trafficClause{Clause: Clause{"traffic/" + id, text}, check: check}
 }
 
-type trafficCheck struct {
-	s, second provider.TrafficSwitch
-	sites     []string
-	only      []string
-}
-
-func newTrafficCheck(s provider.TrafficSwitch, o TrafficOptions) (*trafficCheck, error) {
-	c := &trafficCheck{s: s, second: s, sites: s.Traits().Sites, only: o.Only}
-	if len(c.sites) < 2 {
-		return nil, fmt.Errorf("the switch has the sites %q, and needs two", c.sites)
+func trafficSuite(s provider.TrafficSwitch, o TrafficOptions) suite[*trafficProbe] {
+	second, err := secondOf(s, o.Second)
+	sites := s.Traits().Sites
+	if len(sites) < 2 {
+		err = fmt.Errorf("the switch has the sites %q, and needs two", sites)
 	}
-	if o.Second != nil {
-		var err error
-		if c.second, err = o.Second(); err != nil {
-			return nil, fmt.Errorf("open second handle: %w", err)
-		}
+	return suite[*trafficProbe]{
+		contract: "TrafficSwitch", only: o.Only,
+		clauses: slices.Concat(trafficStateClauses, trafficSwitchClauses),
+		broken:  err, options: Clause{"traffic/options", "The options are complete, and the switch has two sites."},
+		probe: func(ctx context.Context, id string) (*trafficProbe, func(context.Context) []string, error) {
+			before, err := s.State(ctx)
+			if err != nil {
+				return nil, nil, fmt.Errorf("state: %w", err)
+			}
+			p := &trafficProbe{s: s, second: second, sites: sites, traits: s.Traits(), a: sites[0], b: sites[1]}
+			return p, func(ctx context.Context) []string {
+				if err := p.back(ctx, before); err != nil {
+					return []string{fmt.Sprintf("%s: not moved back: %v", id, err)}
+				}
+				return nil
+			}, nil
+		},
 	}
-	return c, nil
-}
-
-func (c *trafficCheck) clauses() []trafficClause {
-	return slices.DeleteFunc(slices.Concat(trafficStateClauses, trafficSwitchClauses), func(cl trafficClause) bool {
-		return len(c.only) > 0 && !slices.Contains(c.only, cl.ID)
-	})
-}
-
-// run checks one clause, and moves traffic back to where it was.
-func (c *trafficCheck) run(ctx context.Context, cl trafficClause) (r Result, left error) {
-	r.Clause = cl.Clause
-	if ctx.Err() != nil {
-		r.Outcome, r.Err = Skipped, ctx.Err()
-		return r, nil
-	}
-	before, err := c.s.State(ctx)
-	if err != nil {
-		r.Outcome, r.Err = Fail, fmt.Errorf("state: %w", err)
-		return r, nil
-	}
-	p := &trafficProbe{s: c.s, second: c.second, sites: c.sites, traits: c.s.Traits(), a: c.sites[0], b: c.sites[1]}
-	r.Err = cl.check(ctx, p)
-	_, unsupported := errors.AsType[*unsupportedError](r.Err)
-	switch {
-	case r.Err == nil:
-		r.Outcome = Pass
-	case ctx.Err() != nil:
-		r.Outcome = Skipped
-	case unsupported:
-		r.Outcome = Unsupported
-	default:
-		r.Outcome = Fail
-	}
-	return r, c.back(ctx, before)
 }
 
 // back moves traffic to where it was, also after ctx has ended.
-func (c *trafficCheck) back(ctx context.Context, before provider.TrafficState) error {
+func (p *trafficProbe) back(ctx context.Context, before provider.TrafficState) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
-	now, err := c.s.State(ctx)
+	now, err := p.s.State(ctx)
 	if err != nil {
 		return err
 	}
-	return c.s.Switch(ctx, now, before)
+	return p.s.Switch(ctx, now, before)
 }
 
 // A trafficProbe is what a clause works with: two handles, and two sites among
