@@ -21,6 +21,7 @@ import (
 
 // A backup that ends early leaves no point, and nothing at the server.
 func TestEndedEarly(t *testing.T) {
+	t.Parallel()
 	p := testenv.Postgres(t, 17, testenv.PostgresOptions{Settings: map[string]string{"checkpoint_timeout": "1h"}})
 	p.SQL(t, "create table t (n, s) as select n, repeat('TAMPER-ME ', 20) from generate_series(1, 100000) n")
 	repo, _ := newRepository(t)
@@ -139,10 +140,10 @@ func proxy(t *testing.T, p *testenv.PG, change func(b []byte, before int) []byte
 	return strings.Replace(p.Conn, fmt.Sprintf("port=%d", p.Port), fmt.Sprintf("port=%d", l.Addr().(*net.TCPAddr).Port), 1)
 }
 
-// A page that does not match its checksum is a warning: the rest of the cluster
-// is not lost for it.
-func TestCorruptPage(t *testing.T) {
-	p := testenv.Postgres(t, 15, testenv.PostgresOptions{})
+// corruptPage makes a page that does not match its checksum, which is a
+// warning: the rest of the cluster is not lost for it.
+func corruptPage(t *testing.T, p *testenv.PG) {
+	t.Helper()
 	p.SQL(t, "create table t (n) as select generate_series(1, 10000)", "create table u (n) as select 1")
 	file := p.SQL(t, "select pg_relation_filepath('t')")
 	p.Stop(t)
@@ -160,14 +161,18 @@ func TestCorruptPage(t *testing.T) {
 	restore(t, repo, point, dir, nil)
 	p.Own(t, dir, dir+".wal")
 	p.Run(t, "pg_verifybackup", "--no-parse-wal", "-q", dir)
-	if n := p.Second(t, dir).SQL(t, "select n from u"); n != "1" {
+	restored := p.Second(t, dir)
+	if n := restored.SQL(t, "select n from u"); n != "1" {
 		t.Errorf("restored: %q", n)
 	}
+	restored.Kill9(t)
+	p.SQL(t, "drop table t")
 }
 
 // WAL is fetched as the server has it, however much there is, and only where
 // the log has none.
 func TestFetchWAL(t *testing.T) {
+	t.Parallel()
 	p := testenv.Postgres(t, 15, testenv.PostgresOptions{WALSegmentMB: 1, Settings: map[string]string{"wal_keep_size": "200"}})
 	repo, _ := newRepository(t)
 	target := newTarget(t, postgres.Config{Conn: p.Conn})

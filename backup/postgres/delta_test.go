@@ -12,12 +12,14 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres"
 	"github.com/holdfast-go/holdfast/internal/testenv"
+	"github.com/holdfast-go/holdfast/provider"
 )
 
 // A restore over what is there writes what differs, removes what does not
 // belong there, leaves other names of files alone, and goes on where one was
 // stopped.
 func TestDelta(t *testing.T) {
+	t.Parallel()
 	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1})
 	space, moved := filepath.Join(p.Dir, "space"), filepath.Join(p.Dir, "moved")
 	if err := os.Mkdir(space, 0o700); err != nil {
@@ -98,14 +100,13 @@ func TestDelta(t *testing.T) {
 	stopped(t, r)
 }
 
-// A dry run reads everything and makes nothing.
-func TestDryRun(t *testing.T) {
-	p := testenv.Postgres(t, 15, testenv.PostgresOptions{WALSegmentMB: 1})
-	repo, store := newRepository(t)
-	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+// dryRun reads everything and makes nothing.
+func dryRun(t *testing.T, repo *backup.Repository, store provider.BlobStore, point backup.Point, options map[string]string) {
+	t.Helper()
+	options["dry-run"] = "true"
 	dir := filepath.Join(t.TempDir(), "restored")
 	try := func() (last backup.Progress, err error) {
-		err = repo.Restore(t.Context(), point.ID, newTarget(t, postgres.Config{}), backup.Destination{Location: dir, Options: map[string]string{"dry-run": "true"}},
+		err = repo.Restore(t.Context(), point.ID, newTarget(t, postgres.Config{}), backup.Destination{Location: dir, Options: options},
 			backup.RestoreOptions{Progress: func(p backup.Progress) { last = p }})
 		return last, err
 	}

@@ -87,6 +87,7 @@ func TestHostilePoints(t *testing.T) {
 		{"no size of segments", []backup.Item{item(".holdfast/base", describe(fields{"segment": 3}))}, "segments of 3 bytes"},
 		{"another system's log", []backup.Item{item(".holdfast/base", describe(fields{"system": "8"}))}, "positions are missing"},
 		{"a base that ends before it begins", []backup.Item{item(".holdfast/base", describe(fields{"stop": 1}))}, "no base backup"},
+		{"a file below a file, last of all", []backup.Item{item("zz", file), item("zz/x", file)}, "zz/x"},
 		{"pg_control as a directory", []backup.Item{item("global/pg_control", dir)}, "has no global/pg_control"},
 	} {
 		// A later item of one path counts.
@@ -103,6 +104,9 @@ func TestHostilePoints(t *testing.T) {
 			if !strings.HasPrefix(name, filepath.Join(world, "in")) || strings.Contains(name, "outside") {
 				t.Errorf("%s made %s", c.what, name)
 			}
+		}
+		if _, err := os.Lstat(filepath.Join(location, "global/pg_control")); (err == nil) != (c.want == "") {
+			t.Errorf("%s: pg_control, with which a server starts: %v", c.what, err)
 		}
 		if c.want == "" {
 			if fi, err := os.Stat(filepath.Join(location, "PG_VERSION")); err != nil || fi.Mode() != 0o777 {

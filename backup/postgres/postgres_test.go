@@ -52,12 +52,10 @@ func backUp(t testing.TB, repo *backup.Repository, target backup.Target) backup.
 	return p
 }
 
-// long reports whether the tests run in their long form.
-func long() bool { return os.Getenv("HOLDFAST_LONG") != "" }
-
+// longOnly skips what takes long, unless that is wanted.
 func longOnly(t *testing.T) {
 	t.Helper()
-	if !long() {
+	if os.Getenv("HOLDFAST_LONG") == "" {
 		t.Skip("with HOLDFAST_LONG=1")
 	}
 }

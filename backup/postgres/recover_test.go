@@ -68,6 +68,8 @@ func archive(t *testing.T, repo *backup.Repository, p *testenv.PG, timeline uint
 
 // A restored cluster stops at the target, and nowhere else.
 func TestTargets(t *testing.T) {
+	longOnly(t)
+	t.Parallel()
 	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1})
 	repo, _ := newRepository(t)
 	p.SQL(t, "create table t (n int)", "insert into t values (0)")
@@ -94,9 +96,6 @@ func TestTargets(t *testing.T) {
 		{map[string]string{"target-lsn": lsns[2]}, "0 1 2 3"},
 		{map[string]string{"target-name": "point 1", "action": "pause", "target-timeline": "current"}, "0 1"},
 	} {
-		if !long() && i != 2 && i != 4 {
-			continue
-		}
 		dir := filepath.Join(p.Dir, fmt.Sprint("restored", i))
 		restore(t, repo, point, dir, c.options)
 		p.Own(t, dir, dir+".wal")
@@ -116,6 +115,7 @@ func TestTargets(t *testing.T) {
 // records where that came from, and one of before can be restored to what the
 // new timeline has, to what the old one had, and to the new one's backup.
 func TestTimelines(t *testing.T) {
+	t.Parallel()
 	longOnly(t)
 	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1, Settings: map[string]string{"wal_keep_size": "100"}})
 	repo, _ := newRepository(t)

@@ -19,6 +19,7 @@ import (
 // What must not be written to is left as it is, and what cannot be reached is
 // refused before anything is made.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1})
 	space := filepath.Join(p.Dir, "space")
 	if err := os.Mkdir(space, 0o700); err != nil {
@@ -88,6 +89,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: the destination was\n%s\nand is\n%s", c.name, before, after)
 		}
 	}
+	dryRun(t, repo, store, point, map[string]string{"tablespace:room": dir + "/room"})
 	if said := p.SQL(t, "select n from t"); said != "1" {
 		t.Errorf("the source says %q", said)
 	}
@@ -137,7 +139,9 @@ func tree(t *testing.T, dir string) string {
 
 // Where a server says no, the error says what to do.
 func TestServerErrors(t *testing.T) {
+	t.Parallel()
 	p := testenv.Postgres(t, 15, testenv.PostgresOptions{})
+	corruptPage(t, p)
 	p.SQL(t, "create role nobody login", "create role walker login replication")
 	as := func(role string) error {
 		repo, _ := newRepository(t)
