@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -188,7 +189,7 @@ func TestTagsUnreadable(t *testing.T) {
 	from := target(t, objects.Config{Store: s, Prefix: "in/", Tags: true})
 	for _, mode := range []backup.Mode{backup.Incremental, backup.Incremental} {
 		p := run(t, repo, from, mode)
-		if p.Stats.Items != 4 || len(p.Warnings) != 4 || !strings.Contains(p.Warnings[0].Text, "without its tags") {
+		if p.Stats.Items != 4 || len(p.Warnings) != 4 || p.Warnings[0].Path != "in/both" || !strings.Contains(p.Warnings[0].Text, "without its tags") {
 			t.Errorf("%d items, warnings %v", p.Stats.Items, p.Warnings)
 		}
 	}
@@ -209,7 +210,7 @@ func TestTagsUnreadable(t *testing.T) {
 func TestTagsCutOff(t *testing.T) {
 	s, repo, p := littleTagged(t)
 	broken := errors.New("connection reset")
-	for name, times := range map[string]int{"once": 1, "always": 1 << 20} {
+	for name, times := range map[string]int{"once": 1, "twice": 2, "always": 1 << 20} {
 		for how, set := range map[string]func(*tagger, func() error){
 			"not set": func(x *tagger, fail func() error) {
 				x.do = func(op, _ string) error {
@@ -231,7 +232,7 @@ func TestTagsCutOff(t *testing.T) {
 			})
 			to := target(t, objects.Config{Store: out, Readers: 1})
 			err := tryRestore(t, repo, p, to, "to/")
-			if times == 1 && err != nil || times > 1 && how == "not set" && !errors.Is(err, broken) {
+			if times <= 2 && err != nil || times > 2 && how == "not set" && !errors.Is(err, broken) {
 				t.Errorf("%s, %s: %v", how, name, err)
 			}
 			out.do, out.lost = nil, nil
@@ -252,16 +253,41 @@ func TestTagsNotTaken(t *testing.T) {
 	}
 	for name, out := range map[string]provider.BlobStore{"none": struct{ provider.BlobStore }{providertest.NewMemory()},
 		"not these": declines(errors.ErrUnsupported), "not by us": declines(fs.ErrPermission)} {
-		var log bytes.Buffer
-		restore(t, repo, p, target(t, objects.Config{Store: out, Logger: slog.New(slog.NewTextHandler(&log, nil))}), "to/", "verify=true")
-		if got, want := mustState(t, out, "to/"), mustState(t, s, "in/"); got != want {
-			t.Errorf("%s: restored\n%s\nwant\n%s", name, got, want)
-		}
-		if n := strings.Count(log.String(), "without its tags"); n != 3 {
-			t.Errorf("%s: the log says so %d times, of 3 objects:\n%s", name, n, log.String())
+		for range 2 {
+			var log bytes.Buffer
+			restore(t, repo, p, target(t, objects.Config{Store: out, Logger: slog.New(slog.NewTextHandler(&log, nil))}), "to/", "verify=true")
+			if got, want := mustState(t, out, "to/"), mustState(t, s, "in/"); got != want {
+				t.Errorf("%s: restored\n%s\nwant\n%s", name, got, want)
+			}
+			if n := strings.Count(log.String(), "without its tags"); n != 3 {
+				t.Errorf("%s: the log says so %d times, of 3 objects that have some:\n%s", name, n, log.String())
+			}
 		}
 	}
 	if _, err := objects.New(objects.Config{Store: struct{ provider.BlobStore }{s}, Tags: true}); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "field Tags") {
 		t.Errorf("tags of a store without any: %v", err)
+	}
+}
+
+// An object that is replaced before its tags are read is backed up as it is
+// then, with the tags of that version.
+func TestTagsOfReplaced(t *testing.T) {
+	memory := providertest.NewMemory()
+	put(t, memory, "x", "old", nil)
+	setTags(t, memory, "x", "of=old")
+	var once sync.Once
+	s := &tagger{tagged: memory, do: func(string, string) error {
+		once.Do(func() {
+			put(t, memory, "x", "newer", nil)
+			setTags(t, memory, "x", "of=newer")
+		})
+		return nil
+	}}
+	repo := repository(t, providertest.NewMemory())
+	p := whole(t, repo, target(t, objects.Config{Store: s, Tags: true}), backup.Full)
+	out := providertest.NewMemory()
+	restore(t, repo, p, target(t, objects.Config{Store: out}), "")
+	if got := allTags(t, out, ""); got != "x 5 map[of:newer]\n" {
+		t.Errorf("restored %s", got)
 	}
 }

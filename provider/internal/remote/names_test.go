@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -102,5 +103,39 @@ func TestInOrder(t *testing.T) {
 	}
 	for range InOrder(list("a", "b")) {
 		break
+	}
+}
+
+func TestCheckTags(t *testing.T) {
+	takes := func(r rune) bool { return r == ' ' || r >= 'a' && r <= 'z' || r > 0x7f }
+	many := map[string]string{}
+	for r := 'a'; r <= 'j'; r++ {
+		many[string(r)] = ""
+	}
+	long := map[string]string{strings.Repeat("ü", 128): strings.Repeat("v", 256)}
+	for _, tags := range []map[string]string{nil, {}, {"a b": "c d"}, many, long} {
+		if err := CheckTags(tags, takes); err != nil {
+			t.Errorf("%q: %v", tags, err)
+		}
+	}
+	eleven := maps.Clone(many)
+	eleven["k"] = ""
+	for _, tags := range []map[string]string{eleven, {"": "v"}, {strings.Repeat("k", 129): ""}, {"k": strings.Repeat("v", 257)}, {"A": "v"}, {"k": "A"},
+		{"k ": "v"}, {"k": " v"}, {"k": "\xff"}, {"k": "\ufffd"}} {
+		if err := CheckTags(tags, takes); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%.40q: %v, want errors.ErrUnsupported", tags, err)
+		}
+	}
+}
+
+func TestCheckCopy(t *testing.T) {
+	none, one, two := [32]byte{}, [32]byte{1}, [32]byte{2}
+	for _, c := range []struct {
+		want, kept [32]byte
+		err        error
+	}{{none, none, nil}, {none, one, nil}, {one, one, nil}, {one, none, errors.ErrUnsupported}, {one, two, provider.ErrCorrupt}} {
+		if err := CheckCopy(c.want, c.kept); !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
+			t.Errorf("%x of %x: %v, want %v", c.want[0], c.kept[0], err, c.err)
+		}
 	}
 }
