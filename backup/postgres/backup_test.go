@@ -181,9 +181,9 @@ func TestFetchWAL(t *testing.T) {
 		must(t, err)
 		return l
 	}
-	from := lsn()
+	p.SQL(t, "create table early (n int)") // a commit that is not asked for
+	from, before := lsn(), time.Now()
 	p.SQL(t, "create table t (n, s) as select n, md5(n::text) from generate_series(1, 300000) n", "insert into t values (1)", "checkpoint")
-	before := time.Now().Add(-time.Minute)
 	to := lsn()
 	if to-from < 20<<20 {
 		t.Fatalf("%v to %v: not enough for two segments", from, to)
@@ -191,7 +191,8 @@ func TestFetchWAL(t *testing.T) {
 	want := walOf(t, p, from&^(1<<20-1), to)
 	begin := uint64(from) &^ (1<<20 - 1)
 	log := logOf(t, repo, p)
-	// Somebody has put in something in the middle, with odd bounds.
+	// Somebody has put in the beginning, and something in the middle.
+	must(t, log.Append(t.Context(), backup.Segment{Branch: 1, From: begin}, want[:uint64(from)-begin]))
 	must(t, log.Append(t.Context(), backup.Segment{Branch: 1, From: begin + 3<<20 + 17}, want[3<<20+17:5<<20+1]))
 	must(t, target.FetchWAL(t.Context(), log, 1, from, to))
 	in, err := log.Open(t.Context(), 1, begin, uint64(to))
