@@ -30,3 +30,22 @@ func Example() {
 	}
 	// Then: pg_ctl -D /var/lib/postgresql/restored start
 }
+
+// The WAL of a cluster goes into two regions as it is written, and commits wait
+// for one of them.
+func ExampleReceiver() {
+	var here, there *backup.Repository // see backup.Open
+
+	receiver, err := postgres.NewReceiver(postgres.ReceiverConfig{
+		Conn:         "host=db1 user=backup passfile=/etc/holdfast/pgpass",
+		Repositories: []*backup.Repository{here, there},
+		Slot:         "holdfast", // at the server: synchronous_standby_names = 'holdfast'
+		Spool:        "/var/spool/holdfast",
+		Acknowledge:  1,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Until a gap, a split brain or the end of ctx.
+	log.Fatal(receiver.Run(context.Background()))
+}

@@ -124,7 +124,8 @@ type Receiver struct {
 	first    int64         // number of its first frame
 	stored   chan struct{} // something was stored
 	scanner  *wal.Scanner
-	missing  *place // where the server has nothing any more
+	scans    wal.Config // what scanner was made from
+	missing  *place     // where the server has nothing any more
 }
 
 // A place is a position on a timeline.

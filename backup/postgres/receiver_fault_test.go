@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -316,4 +318,89 @@ func TestArchiveSegment(t *testing.T) {
 	if err != nil || wal.LSN(c.End) < now || len(c.Gaps) > 0 || wal.LSN(c.End) >= now+mib {
 		t.Errorf("to %v, want %v; %+v, %v", wal.LSN(c.End), now, c.Gaps, err)
 	}
+}
+
+// A silencer stands between a receiver and a server, and can fall silent.
+type silencer struct {
+	net.Listener
+	mu    sync.Mutex
+	mutes []*atomic.Bool
+}
+
+func newSilencer(t *testing.T, port int) *silencer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	p := &silencer{Listener: l}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				c.Close()
+				continue
+			}
+			mute := new(atomic.Bool)
+			p.mu.Lock()
+			p.mutes = append(p.mutes, mute)
+			p.mu.Unlock()
+			go forward(c, s, mute)
+			go forward(s, c, mute)
+		}
+	}()
+	return p
+}
+
+func forward(to, from net.Conn, mute *atomic.Bool) {
+	defer to.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		for mute.Load() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// mute silences the connections there are, without ending them.
+func (p *silencer) mute(silent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.mutes {
+		m.Store(silent)
+	}
+}
+
+// A connection that has died without a word is noticed, and made again; a
+// server that has nothing to say is not taken for dead.
+func TestReceiverSilence(t *testing.T) {
+	t.Parallel()
+	pg := testenv.Postgres(t, 17, keep(map[string]string{"wal_sender_timeout": "1s"}))
+	pg.SQL(t, "create table t (a text)")
+	p := newSilencer(t, pg.Port)
+	conn := strings.Replace(pg.Conn, fmt.Sprintf("port=%d", pg.Port), fmt.Sprintf("port=%d", p.Addr().(*net.TCPAddr).Port), 1)
+	repo := walRepository(t, providertest.NewMemory(), ageKey(t))
+	x := receive(t, postgres.ReceiverConfig{Conn: conn, Repositories: []*backup.Repository{repo}, Seal: 10 * time.Millisecond})
+	reaches(t, x, pg)
+	time.Sleep(2500 * time.Millisecond)
+	if x.saw(postgres.EventDisconnected) {
+		t.Errorf("a server without work was taken for dead: %+v", x.events)
+	}
+	p.mute(true)
+	defer p.mute(false)
+	pg.SQL(t, "insert into t values ('x')")
+	until(t, "disconnected", x, func(postgres.Status) bool { return x.saw(postgres.EventDisconnected) })
+	likeServer(t, walLog(t, repo, x.Status().System), pg, 1, 16*mib, reaches(t, x, pg))
 }

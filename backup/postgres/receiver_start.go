@@ -251,7 +251,8 @@ func (r *Receiver) enter(p place, id identity) (LSN, error) {
 	if r.scanner == nil || r.scanner.At() != p.at || r.echoing() {
 		window := LSN(min(id.segment, backup.MaxSegment))
 		from -= from % window
-		r.scanner = wal.NewScanner(wal.Config{Start: from, SegmentSize: id.segment, System: id.system})
+		r.scans = wal.Config{Start: from, SegmentSize: id.segment, BlockSize: uint32(id.block), System: id.system}
+		r.scanner = wal.NewScanner(r.scans)
 	}
 	r.listen(from)
 	return from, nil

@@ -53,6 +53,7 @@ func (r *Receiver) stream(ctx context.Context, s *walStream, from LSN, id identi
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	at, full := from, false
+	last := time.Now() // when something came
 	for {
 		open := in
 		if r.tape.Full() {
@@ -61,14 +62,14 @@ func (r *Receiver) stream(ctx context.Context, s *walStream, from LSN, id identi
 			}
 		}
 		full = open == nil
-		tell := false
+		tell, answer := false, false
 		select {
 		case m, ok := <-open:
 			if !ok {
 				return ctx.Err()
 			}
-			err := r.take(ctx, &at, m, s)
-			if err != nil {
+			last = time.Now()
+			if err := r.take(&at, m, s); err != nil {
 				return err
 			}
 			tell = m.reply
@@ -82,13 +83,19 @@ func (r *Receiver) stream(ctx context.Context, s *walStream, from LSN, id identi
 		case <-r.stored:
 			tell = r.c.Acknowledge != Spooled
 		case <-r.tape.Trimmed():
+			last = time.Now() // before, nothing was read
 		case <-tick.C:
-			tell = true
+			if !full && len(in) == 0 && time.Since(last) > 4*every {
+				return fmt.Errorf("the server has not said anything for %v", time.Since(last).Round(time.Millisecond))
+			}
+			tell, answer = true, true
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		if tell {
-			if err := s.tell(r.told()); err != nil {
+			now := r.told()
+			now.answer = answer
+			if err := s.tell(now); err != nil {
 				return err
 			}
 		}
@@ -96,7 +103,7 @@ func (r *Receiver) stream(ctx context.Context, s *walStream, from LSN, id identi
 }
 
 // take takes one message.
-func (r *Receiver) take(ctx context.Context, at *LSN, m received, s *walStream) error {
+func (r *Receiver) take(at *LSN, m received, s *walStream) error {
 	if errors.Is(m.err, errEndOfTimeline) {
 		return errors.Join(r.sync(), s.tell(r.told()), s.done(), errEndOfTimeline)
 	}
@@ -199,7 +206,8 @@ func (r *Receiver) scan(data []byte, emit func(wal.Record) error) {
 	if err := r.scanner.Scan(data, emit); err != nil {
 		at := r.scanner.At()
 		r.event(Event{Kind: EventInvalid, Timeline: r.position.timeline, At: at, Err: err})
-		r.scanner = wal.NewScanner(wal.Config{Start: at, SegmentSize: r.scanner.SegmentSize(), System: r.system})
+		r.scans.Start = at
+		r.scanner = wal.NewScanner(r.scans)
 	}
 }
 
@@ -217,10 +225,10 @@ func (r *Receiver) sync() error {
 }
 
 // told says what the server is told: what was received, and what is safe.
-func (r *Receiver) told() (written, flushed LSN) {
+func (r *Receiver) told() report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.position.at, r.safe()
+	return report{written: r.position.at, flushed: r.safe()}
 }
 
 // safe is how far WAL of the present stream is where Acknowledge wants it. It is

@@ -58,6 +58,7 @@ type identity struct {
 	timeline uint32
 	end      LSN
 	segment  uint64        // size of WAL segments
+	block    uint64        // size of WAL pages
 	timeout  time.Duration // after which it gives up on a silent receiver; 0: never
 	version  int           // major
 }
@@ -83,6 +84,13 @@ func (c *replicationConn) identify(ctx context.Context) (id identity, err error)
 	id.system, id.timeline, id.end = system, uint32(timeline), end
 	if id.segment, err = c.size(ctx, "wal_segment_size"); err != nil {
 		return id, err
+	}
+	block, err := c.setting(ctx, "wal_block_size")
+	if err != nil {
+		return id, err
+	}
+	if id.block, err = strconv.ParseUint(block, 10, 17); err != nil {
+		return id, fmt.Errorf("SHOW wal_block_size: %w", err)
 	}
 	if id.timeout, err = c.duration(ctx, "wal_sender_timeout"); err != nil {
 		return id, err
@@ -250,15 +258,26 @@ func serverTime(b []byte) time.Time {
 	return time.UnixMicro(int64(binary.BigEndian.Uint64(b)) + year2000*1e6).UTC()
 }
 
-// tell sends how far the receiver is. Nothing is ever applied here, which is
-// what a position of 0 says.
-func (s *walStream) tell(written, flushed LSN) error {
+// A report says how far the receiver is.
+type report struct {
+	written, flushed LSN
+	answer           bool // wanted, to know that the server is there
+}
+
+// tell sends a report. Nothing is ever applied here, which is what a position
+// of 0 says.
+func (s *walStream) tell(r report) error {
 	b := []byte{'r'}
-	b = binary.BigEndian.AppendUint64(b, uint64(written))
-	b = binary.BigEndian.AppendUint64(b, uint64(flushed))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.written))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.flushed))
 	b = binary.BigEndian.AppendUint64(b, 0)
 	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixMicro()-year2000*1e6))
-	s.c.Frontend.Send(&pgproto3.CopyData{Data: append(b, 0)})
+	if r.answer {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	s.c.Frontend.Send(&pgproto3.CopyData{Data: b})
 	if err := s.c.Conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return err
 	}

@@ -176,6 +176,37 @@ func TestTorn(t *testing.T) {
 	}
 }
 
+// What was written behind a torn frame does not come back when another frame of
+// the same length takes the place of that one.
+func TestTornInTheMiddle(t *testing.T) {
+	dir := t.TempDir()
+	tp := open(t, dir)
+	for i := range 5 {
+		add(t, tp, 1, uint64(100*i), 100)
+	}
+	if err := errors.Join(tp.Sync(), tp.Close()); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "0000000000000001.wal")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[32+2*136+50] ^= 1
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tp = open(t, dir)
+	check(t, tp, 0, 2)
+	add(t, tp, 2, 150, 100)
+	if err := errors.Join(tp.Sync(), tp.Close()); err != nil {
+		t.Fatal(err)
+	}
+	tp = open(t, dir)
+	check(t, tp, 0, 3)
+	tp.Close()
+}
+
 // Damage where there must be none is told: within a frame that is read, and in
 // a file that is not the last.
 func TestDamage(t *testing.T) {
