@@ -312,6 +312,36 @@ func timesOfSegments(t *testing.T, l *backup.Log, b []byte, from wal.LSN) {
 	}
 }
 
+// One log is ahead of the other, and its end lies within what the server sends
+// at once: each gets what it lacks, once, and the right times.
+func TestReceiverLogsApart(t *testing.T) {
+	t.Parallel()
+	pg := testenv.Postgres(t, 17, keep(nil))
+	key := ageKey(t)
+	ahead, behind := walRepository(t, providertest.NewMemory(), key), walRepository(t, providertest.NewMemory(), key)
+	pg.Run(t, "pgbench", "-i", "-q", "-s", "1", pg.Socket)
+	c := postgres.ReceiverConfig{Conn: pg.Conn, Repositories: []*backup.Repository{ahead, behind}, Seal: 10 * time.Millisecond}
+	x := receive(t, c)
+	reaches(t, x, pg)
+	x.stop(t)
+	c.Repositories = c.Repositories[:1]
+	x = receive(t, c)
+	pg.Run(t, "pgbench", "-n", "-t", "300", pg.Socket)
+	reaches(t, x, pg)
+	x.stop(t)
+	pg.Run(t, "pgbench", "-n", "-t", "300", pg.Socket)
+	c.Repositories = []*backup.Repository{behind, ahead}
+	x = receive(t, c)
+	end := reaches(t, x, pg)
+	for _, r := range c.Repositories {
+		l := walLog(t, r, x.Status().System)
+		timesOfSegments(t, l, likeServer(t, l, pg, 1, 16*mib, end), begins(t, l, 1))
+	}
+	if x.saw(postgres.EventOverlap) {
+		t.Error("what a log had was sent again")
+	}
+}
+
 func TestReceiverConfig(t *testing.T) {
 	r := walRepository(t, providertest.NewMemory(), ageKey(t))
 	good := postgres.ReceiverConfig{Conn: "host=/tmp", Repositories: []*backup.Repository{r}}

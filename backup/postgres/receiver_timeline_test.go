@@ -123,17 +123,24 @@ func TestReceiverAfterAsyncFailover(t *testing.T) {
 	sb := standby(t, pg)
 	sb.SQL(t, "select 1")
 	sb.Stop(t)
-	repo := walRepository(t, providertest.NewMemory(), ageKey(t))
+	shaky, off := outage(t)
+	repo := walRepository(t, shaky, ageKey(t))
 	both := fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%d,%d user=postgres dbname=postgres passfile=%s/passfile", pg.Port, sb.Port, pg.Dir)
 	x := receive(t, postgres.ReceiverConfig{Conn: both, Repositories: []*backup.Repository{repo}, Seal: 20 * time.Millisecond})
 	pg.SQL(t, "insert into t select repeat('x', 1000) from generate_series(1, 50000)")
 	lost := reaches(t, x, pg)
+	off.Store(true) // nothing of the new timeline is stored yet
 	pg.Kill9(t)
 	sb.Start(t)
 	promoteStandby(t, sb)
 	sb.SQL(t, "insert into t values ('new')")
 	end := lsn(t, sb.SQL(t, "select pg_current_wal_flush_lsn()"))
-	s := until(t, "on timeline 2", x, func(s postgres.Status) bool { return s.Timeline == 2 && s.Acknowledged >= end })
+	s := until(t, "on timeline 2", x, func(s postgres.Status) bool { return s.Timeline == 2 && s.Received >= end })
+	if s.Acknowledged >= end || s.Logs[0].Durable < lost {
+		t.Errorf("what is not stored is acknowledged, as the old timeline had these positions: %+v", s)
+	}
+	off.Store(false)
+	s = until(t, "stored", x, func(s postgres.Status) bool { return s.Acknowledged >= end })
 	if end >= lost || s.Acknowledged > lost {
 		t.Errorf("the new timeline ends at %v, the old one went to %v, acknowledged %v", end, lost, s.Acknowledged)
 	}
