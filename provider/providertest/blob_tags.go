@@ -157,9 +157,21 @@ func tagsMissing(ctx context.Context, p *probe) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.Tags(ctx, p.key("never"), "")
-	return errors.Join(want(err, provider.ErrNotFound), want(t.SetTags(ctx, p.key("never"), "", map[string]string{"a": "b"}), provider.ErrNotFound),
-		want(t.SetTags(ctx, p.key("never"), "", nil), provider.ErrNotFound), p.absent(ctx, "never"))
+	if _, err := p.tagged(ctx, t, "deleted", map[string]string{"a": "b"}); err != nil {
+		return err
+	}
+	if err := p.store.Delete(ctx, p.key("deleted"), provider.DeleteOptions{}); err != nil {
+		return err
+	}
+	for _, name := range []string{"never", "deleted"} {
+		_, err := t.Tags(ctx, p.key(name), "")
+		err = errors.Join(want(err, provider.ErrNotFound), want(t.SetTags(ctx, p.key(name), "", map[string]string{"a": "b"}), provider.ErrNotFound),
+			want(t.SetTags(ctx, p.key(name), "", nil), provider.ErrNotFound), p.absent(ctx, name))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func tagsRefused(ctx context.Context, p *probe) error {
