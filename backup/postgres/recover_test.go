@@ -100,7 +100,7 @@ func TestTargets(t *testing.T) {
 		restore(t, repo, point, dir, c.options)
 		p.Own(t, dir, dir+".wal")
 		r := p.Second(t, dir)
-		for c.options["action"] == "" && r.SQL(t, "select pg_is_in_recovery()") == "t" {
+		for start := time.Now(); c.options["action"] == "" && time.Since(start) < time.Minute && r.SQL(t, "select pg_is_in_recovery()") == "t"; {
 		}
 		for start := time.Now(); c.options["action"] == "pause" && time.Since(start) < time.Minute && r.SQL(t, "select pg_get_wal_replay_pause_state()") != "paused"; {
 		}
@@ -164,6 +164,9 @@ func TestTimelines(t *testing.T) {
 		r := verified(t, p, dir)
 		if got := r.SQL(t, "select string_agg(n::text, ' ' order by n) from t"); got != c.want {
 			t.Errorf("%d, %v: %q, want %q", i, c.options, got, c.want)
+		}
+		if file := r.SQL(t, "select pg_walfile_name(pg_current_wal_lsn())"); !strings.HasPrefix(file, "00000003") {
+			t.Errorf("%d, %v: it goes on in %s, on a timeline that the log has already", i, c.options, file)
 		}
 		r.Kill9(t)
 	}

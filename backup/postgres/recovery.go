@@ -23,9 +23,13 @@ type recovery struct {
 	target target
 	dir    string // where the WAL goes
 
-	way  []backup.Branch // timelines behind that of the backup, the oldest first
-	past []backup.Branch // that of the backup and those before, as far as is known
-	end  wal.LSN         // of what is put there
+	way []backup.Branch // timelines behind that of the backup, the oldest first
+	end wal.LSN         // of what is put there
+
+	// known are the timelines of the log. A server that goes into operation
+	// takes the first number that has no history: without these, the number
+	// of another line, whose WAL is in the log.
+	known []backup.Branch
 }
 
 // planRecovery makes certain that the log has the WAL, before anything is
@@ -90,9 +94,9 @@ func (r *recovery) follow(ctx context.Context) error {
 			return err
 		}
 		branches[b.Branch] = b
-	}
-	for at := r.b.Timeline; branches[at].Parent != 0 && branches[at].Parent < at; at = branches[at].Parent {
-		r.past = append(r.past, branches[at])
+		if len(b.History) > 0 {
+			r.known = append(r.known, b)
+		}
 	}
 	if r.target.current || r.target.timeline == r.b.Timeline {
 		return nil
@@ -158,10 +162,7 @@ func (r *recovery) stretches() (out []stretch) {
 
 // stage puts the WAL into files.
 func (r *recovery) stage(ctx context.Context, root *os.Root) error {
-	for _, b := range slices.Concat(r.past, r.way) {
-		if len(b.History) == 0 {
-			continue // of one before the backup, which nothing asks for
-		}
+	for _, b := range r.known {
 		if err := writeFile(root, wal.HistoryName(b.Branch), b.History); err != nil {
 			return err
 		}

@@ -63,8 +63,10 @@ func verified(t *testing.T, p *testenv.PG, dir string, spaces ...string) *testen
 		p.Run(t, "pg_verifybackup", "--no-parse-wal", "-q", dir)
 	}
 	restored := p.Second(t, dir)
-	for restored.SQL(t, "select pg_is_in_recovery()") == "t" {
-		time.Sleep(100 * time.Millisecond)
+	for start := time.Now(); restored.SQL(t, "select pg_is_in_recovery()") == "t"; time.Sleep(100 * time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("it does not end its recovery\n%s", restored.Log())
+		}
 	}
 	if p.Major != 18 {
 		p.Run(t, "pg_amcheck", "-h", filepath.Join(p.Dir, "sock"), "-p", fmt.Sprint(restored.Port), "-U", "postgres", "--install-missing", "-a")
