@@ -184,14 +184,17 @@ func TestReceiverSplitBrain(t *testing.T) {
 	pg.Start(t)
 	key := ageKey(t)
 	repo := walRepository(t, providertest.NewMemory(), key)
-	spooled := walRepository(t, providertest.NewMemory(), key)
+	shaky, away := outage(t)
+	spooled := walRepository(t, shaky, key)
 	off := postgres.ReceiverConfig{Conn: pg.Conn, Repositories: []*backup.Repository{spooled}, Slot: "spooled", Spool: t.TempDir(), Acknowledge: postgres.Spooled, Seal: time.Millisecond}
 	on := postgres.ReceiverConfig{Conn: pg.Conn, Repositories: []*backup.Repository{repo}, Seal: time.Millisecond}
 	pg.SQL(t, "select pg_create_physical_replication_slot('holdfast', true)", "select pg_create_physical_replication_slot('spooled', true)")
 	x, y := receive(t, on), receive(t, off)
+	reaches(t, y, pg)
+	away.Store(true) // so that only the spool has what follows
 	pg.SQL(t, "insert into t select repeat('x', 1000) from generate_series(1, 300)")
 	end := reaches(t, x, pg)
-	reaches(t, y, pg)
+	until(t, "spooled", y, func(s postgres.Status) bool { return s.Acknowledged >= end })
 	x.stop(t)
 	y.stop(t)
 	pg.Stop(t)
@@ -207,11 +210,13 @@ func TestReceiverSplitBrain(t *testing.T) {
 	x.stop(t)
 	set.SQL(t, "insert into t select repeat('y', 1000) from generate_series(1, 900)")
 	for name, c := range map[string]postgres.ReceiverConfig{"log": on, "spool": off} {
+		away.Store(true)
 		x := receive(t, c)
 		set.SQL(t, "insert into t values ('z')")
 		if err := x.fails(t); !errors.Is(err, backup.ErrSplit) || !contains(err, "split brain") {
 			t.Errorf("%s: %v", name, err)
 		}
+		away.Store(false)
 		l := walLog(t, c.Repositories[0], x.Status().System)
 		if got, err := l.Coverage(t.Context(), 1, uint64(begins(t, l, 1)), 0); err != nil || wal.LSN(got.End) > end+mib {
 			t.Errorf("%s: something was appended: %+v, %v", name, got, err)
