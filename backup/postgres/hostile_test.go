@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -126,6 +127,33 @@ func TestHostilePoints(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "tablespace") {
 			t.Errorf("a tablespace in %q: %v", options, err)
 		}
+	}
+}
+
+// A restore over a whole cluster that ends half-way leaves one that no server
+// starts on.
+func TestOverwriteEndsEarly(t *testing.T) {
+	repo, _ := newRepository(t)
+	log, err := repo.Log(postgres.LogName(7))
+	must(t, err)
+	must(t, log.Append(t.Context(), backup.Segment{Branch: 1, From: 1 << 20}, make([]byte, 4096)))
+	const file = `{"t":"file","m":384,"mt":"2026-01-01T00:00:00Z","s":"30f4a1f2c9a1b4b4b6b8fbf7a4d7f0a0e3d1b3d4b6f4d1a1c1a5d1e5b4a2c3d4"}`
+	describe := fmt.Sprintf(`{"system":"7","timeline":1,"start":%d,"stop":%d,"segment":%d}`, 1<<20+40, 1<<20+80, 1<<20)
+	items := []backup.Item{{Path: ".holdfast/base", Meta: json.RawMessage(describe)}}
+	for _, path := range []string{"global/pg_control", "zz", "zz/x"} { // the last cannot be
+		items = append(items, backup.Item{Path: path, Meta: json.RawMessage(file)})
+	}
+	location := filepath.Join(t.TempDir(), "data")
+	control := filepath.Join(location, "global", "pg_control")
+	must(t, os.MkdirAll(filepath.Dir(control), 0o700))
+	must(t, os.WriteFile(control, append([]byte{7, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 8184)...), 0o600))
+	err = repo.Restore(t.Context(), mustPoint(t, repo, items), newTarget(t, postgres.Config{}),
+		backup.Destination{Location: location, Options: map[string]string{"overwrite": "true"}}, backup.RestoreOptions{})
+	if err == nil || !strings.Contains(err.Error(), "zz/x") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Lstat(control); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("pg_control is there: %v", err)
 	}
 }
 
