@@ -33,6 +33,9 @@ func findings(t *testing.T, conn string, r postgres.ReceiverConfig) map[string]p
 		if f.What == "" || f.Why == "" || len(f.SQL) == 0 && f.Do == "" || f.Restart && len(f.SQL) == 0 {
 			t.Errorf("incomplete: %+v", f)
 		}
+		if restarts := []string{"wal_level", "max_wal_senders", "max_replication_slots"}; f.Restart != slices.Contains(restarts, f.Subject) && f.Subject != "archive_command" {
+			t.Errorf("Restart is %t: %s", f.Restart, f)
+		}
 		if _, twice := by[f.Subject]; twice {
 			t.Errorf("%s is found twice", f.Subject)
 		}

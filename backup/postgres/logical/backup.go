@@ -155,6 +155,9 @@ func (d dumper) dump(ctx context.Context, s *backup.Session, name string) (added
 	if err != nil {
 		return false, err
 	}
+	if err := d.t.step("snapshot"); err != nil {
+		return false, err
+	}
 	r, err := d.start(ctx, q, snapshot, &v, name)
 	if err != nil {
 		return false, err
@@ -247,7 +250,7 @@ func (d dumper) start(ctx context.Context, q *pgx.Conn, snapshot string, v *inve
 	ctx, cancel := context.WithCancelCause(ctx)
 	conn := d.t.conn.with("dbname", name).with("application_name", "holdfast pg_dump "+rand.Text()[:12])
 	r := &dump{ctx: ctx, cancel: cancel, conn: conn, said: &complaints{name: "pg_dump"}}
-	r.cmd = command(ctx, d.tool.path, "--format=custom", "--compress=0", "--no-password", "--no-subscriptions",
+	r.cmd = d.t.command(ctx, d.tool.path, "--format=custom", "--compress=0", "--no-password", "--no-subscriptions",
 		"--snapshot="+snapshot, "--dbname="+conn.String())
 	r.cmd.Stderr = r.said
 	var err error

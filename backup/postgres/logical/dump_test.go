@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
+	"github.com/holdfast-go/holdfast/provider"
 )
 
 // blocked is a database whose dump waits for ever: for a lock that pg_dump wants
@@ -164,6 +167,12 @@ func testWrittenMeanwhile(t *testing.T, w *world) {
 		}
 		w.in(t, "shop", "INSERT INTO public.b SELECT * FROM public.a; TRUNCATE public.a; DROP TABLE public.gone; CREATE TABLE public.came AS SELECT 1 AS x")
 	}
+	target.step = func(string) error { // and by then it cannot be truncated any more
+		if err := w.try("shop", "SET lock_timeout = '50ms'", "TRUNCATE public.b"); !hasCode(err, "55P03") {
+			t.Errorf("TRUNCATE after the snapshot: %v", err)
+		}
+		return nil
+	}
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() {
 		for i := 0; ; i++ {
@@ -187,6 +196,7 @@ func testWrittenMeanwhile(t *testing.T, w *world) {
 	if calls != 2 {
 		t.Errorf("tables were listed %d times, want twice, as some came and went", calls)
 	}
+	target.step = func(string) error { return nil }
 	if err := w.restore(t, target, second, "database=copy"); err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +241,76 @@ func testCancelledRestore(t *testing.T, w *world) {
 		t.Errorf("left behind: %q", left)
 	}
 	w.nothingLeft(t, points(t, w))
+}
+
+// A program that does not end when asked to is killed, and its session ended at
+// the server.
+func testStubbornProgram(t *testing.T, w *world) {
+	release := w.blocked(t, "shop")
+	defer release()
+	bin, err := os.MkdirTemp(w.Dir, "stubborn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\ntrap '' INT TERM\nexec %s/pg_dump \"$@\"\n", w.bin)
+	if err := os.WriteFile(filepath.Join(bin, "pg_dump"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	target := w.target(t, Config{Databases: []string{"shop"}, Bin: bin})
+	target.grace = 100 * time.Millisecond
+	before := points(t, w)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := w.start(ctx, target)
+	w.dumping(t)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	w.nothingLeft(t, before)
+}
+
+// A dump that is damaged in the repository is told as that, whatever pg_restore
+// makes of the half of it.
+func testDamagedDump(t *testing.T, w *world) {
+	w.small(t, "shop")
+	w.in(t, "shop", "INSERT INTO public.t SELECT i, md5(i::text) FROM generate_series(1000, 200000) i") // more than is read at once
+	now := w.mustState(t, "shop")
+	p := w.backup(t, w.target(t, Config{Databases: []string{"shop"}}))
+	store, _, err := storeIn(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &breaking{BlobStore: store}
+	repo, err := reopenOn(broken, w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := w.target(t, Config{})
+	target.step = func(name string) error {
+		broken.broken.Store(name == "load")
+		return nil
+	}
+	err = repo.Restore(t.Context(), p.ID, target, backup.Destination{Options: parsed([]string{"overwrite=true"})}, backup.RestoreOptions{})
+	if !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("a damaged dump: %v", err)
+	}
+	compare(t, w.mustState(t, "shop"), now)
+	if left := w.ours(t, isNew, isOld, isDrop); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// breaking is a store whose packs are gone from some moment on.
+type breaking struct {
+	provider.BlobStore
+	broken atomic.Bool
+}
+
+func (b *breaking) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	if b.broken.Load() && strings.HasPrefix(key, "data/") {
+		return nil, provider.Info{}, &provider.Error{Op: "get", Provider: "breaking", Key: key, Err: provider.ErrNotFound}
+	}
+	return b.BlobStore.Get(ctx, key, o)
 }
 
 // A pg_restore that fails leaves the old database, and says why.

@@ -107,6 +107,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/provider"
@@ -142,7 +143,8 @@ type Target struct {
 
 	// Seams for tests.
 	listed func()                  // the tables are listed, and not yet locked
-	step   func(name string) error // a restore is about to take this step
+	step   func(name string) error // a restore is about to take this step; "snapshot": a dump has one
+	grace  time.Duration           // for programs to end by themselves
 }
 
 var _ backup.Target = (*Target)(nil)
@@ -168,7 +170,7 @@ func New(c Config) (*Target, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Target{c: c, conn: conn, listed: func() {}, step: func(string) error { return nil }}, nil
+	return &Target{c: c, conn: conn, listed: func() {}, step: func(string) error { return nil }, grace: patience}, nil
 }
 
 // Kind is "postgres-dump".

@@ -27,7 +27,7 @@ func TestOnServers(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, *world){"target": testTarget, "many databases": testManyDatabases, "consent": testConsent,
 		"restores meet": testRestoresMeet, "crash": testCrash, "cancelled dump": testCancelledDump,
-		"lost dump": testLostDump, "failed restore": testFailedRestore, "plain role": testPlainRole} {
+		"lost dump": testLostDump, "stubborn program": testStubbornProgram, "damaged dump": testDamagedDump, "failed restore": testFailedRestore, "plain role": testPlainRole} {
 		newer.run(t, "17 "+name, test)
 	}
 	testRestoredIsWhatWasDumped(t, older, newer)

@@ -32,7 +32,7 @@ func (t *Target) program(ctx context.Context, name string) (program, error) {
 	if err != nil {
 		return program{}, fmt.Errorf("%s is needed: install PostgreSQL's client programs, or set Config.Bin to their directory: %w", name, err)
 	}
-	out, err := command(ctx, path, "--version").Output()
+	out, err := t.command(ctx, path, "--version").Output()
 	if err != nil {
 		return program{}, fmt.Errorf("%s --version: %w", path, err)
 	}
@@ -45,7 +45,7 @@ func (t *Target) program(ctx context.Context, name string) (program, error) {
 }
 
 // command is a program that is asked to end, and then killed, when ctx ends.
-func command(ctx context.Context, path string, args ...string) *exec.Cmd {
+func (t *Target) command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C") // what it says is read
 	cmd.Cancel = func() error {
@@ -54,7 +54,7 @@ func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 		}
 		return nil
 	}
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = t.grace
 	return cmd
 }
 

@@ -232,7 +232,7 @@ func (r *restorer) load(ctx context.Context) error {
 		}
 		args = append(args, "--jobs="+strconv.Itoa(r.o.jobs), file)
 	}
-	cmd := command(ctx, r.tool.path, args...)
+	cmd := r.t.command(ctx, r.tool.path, args...)
 	cmd.Stderr = said
 	if r.o.jobs == 1 {
 		cmd.Stdin = source

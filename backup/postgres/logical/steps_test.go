@@ -82,7 +82,7 @@ func testConsent(t *testing.T, w *world) {
 			case <-stop:
 				return
 			default:
-				if err := w.try("shop", "SELECT pg_sleep(0.2)"); hasCode(err, codeNoDB) { // others are of being disconnected
+				if err := w.try("shop", "SELECT pg_sleep(60)"); hasCode(err, codeNoDB) { // others are of being disconnected
 					missed++
 				}
 			}

@@ -83,7 +83,15 @@ func makeRepo(t *testing.T, dir string) *backup.Repository {
 
 // reopen opens it in another process.
 func reopen(dir string) (*backup.Repository, error) {
-	store, file, err := storeIn(dir)
+	store, _, err := storeIn(dir)
+	if err != nil {
+		return nil, err
+	}
+	return reopenOn(store, dir)
+}
+
+func reopenOn(store provider.BlobStore, dir string) (*backup.Repository, error) {
+	_, file, err := storeIn(dir)
 	if err != nil {
 		return nil, err
 	}
