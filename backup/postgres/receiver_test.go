@@ -232,6 +232,9 @@ func TestReceiver(t *testing.T) {
 		spool                bool
 	}{{15, 16, 1, true}, {17, 1, 2, false}, {18, 16, 1, false}} {
 		t.Run(fmt.Sprint(tc.major), func(t *testing.T) {
+			if tc.major == 15 && os.Getenv("HOLDFAST_LONG") == "" {
+				t.Skip("of 15 other tests show it; HOLDFAST_LONG=1 runs this, too")
+			}
 			t.Parallel()
 			o := keep(nil)
 			o.WALSegmentMB = tc.segment
