@@ -18,7 +18,6 @@ import (
 	"filippo.io/age"
 
 	"github.com/holdfast-go/holdfast/backup"
-	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 	"github.com/holdfast-go/holdfast/provider/providertest"
@@ -97,24 +96,6 @@ func TestAttackInMemory(t *testing.T) {
 			t.Errorf("the policy lets writers read %s, and they did not", g)
 		}
 	}
-}
-
-func TestAttackOnMinIO(t *testing.T) {
-	server := testenv.MinIO(t)
-	bucket := server.NewBucket(t, testenv.BucketOptions{Keep: 24 * time.Hour})
-	attacked(t, place{open(t, server, bucket, server.Credential, nil), func() provider.BlobStore {
-		return open(t, server, bucket, server.NewCredential(t, strings.ReplaceAll(writerPolicy, "BUCKET", bucket)), nil)
-	}, true, true})
-}
-
-// versitygw has no policies for writers: the same with the owner's credential,
-// without deletes. It lists what was deleted in a versioned bucket as if it
-// were there (blob/versions-deleted), so nothing is pruned either.
-func TestAttackOnVersityGW(t *testing.T) {
-	server := testenv.VersityGW(t)
-	bucket := server.NewBucket(t, testenv.BucketOptions{Keep: 24 * time.Hour})
-	owner := open(t, server, bucket, server.Credential, nil)
-	attacked(t, place{owner, func() provider.BlobStore { return owner }, false, false})
 }
 
 func garbage(n int) string {
