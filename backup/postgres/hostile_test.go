@@ -78,7 +78,8 @@ func TestHostilePoints(t *testing.T) {
 		{"a drive", []backup.Item{item("c:outside", file)}, "none that a cluster has"},
 		{"a directory upwards", []backup.Item{item("base/../..", dir)}, "none that a cluster has"},
 		{"upwards out of a tablespace", []backup.Item{item("pg_tblspc/16385/../../../outside", file)}, "none that a cluster has"},
-		{"a file in place of a tablespace", []backup.Item{item("pg_tblspc/16385", file)}, "where a tablespace belongs"},
+		{"a file in place of a tablespace", []backup.Item{item("pg_tblspc/16385", file)}, "which is a file"},
+		{"a directory in place of a tablespace", []backup.Item{item("pg_tblspc/16385", dir)}, "where a tablespace belongs"},
 		{"a tablespace that is not announced", []backup.Item{item("pg_tblspc/16386/1", file)}, ""},
 		{"the marker", []backup.Item{item(".holdfast-restore", file)}, "none that a cluster has"},
 		{"something of ours", []backup.Item{item(".holdfast/more", file)}, "none that a cluster has"},
@@ -88,7 +89,9 @@ func TestHostilePoints(t *testing.T) {
 		{"no size of segments", []backup.Item{item(".holdfast/base", describe(fields{"segment": 3}))}, "segments of 3 bytes"},
 		{"another system's log", []backup.Item{item(".holdfast/base", describe(fields{"system": "8"}))}, "positions are missing"},
 		{"a base that ends before it begins", []backup.Item{item(".holdfast/base", describe(fields{"stop": 1}))}, "no base backup"},
-		{"a file below a file, last of all", []backup.Item{item("zz", file), item("zz/x", file)}, "zz/x"},
+		{"a file below a file", []backup.Item{item("zz", file), item("zz/x/y", file)}, `"zz/x/y" lies below "zz"`},
+		{"a directory below a file", []backup.Item{item("zz", file), item("zz/x", dir)}, `"zz/x" lies below "zz"`},
+		{"a file beside a directory of nearly its name", []backup.Item{item("zz", file), item("zz-", dir), item("zz-/x", file)}, ""},
 		{"pg_control as a directory", []backup.Item{item("global/pg_control", dir)}, "has no global/pg_control"},
 	} {
 		// A later item of one path counts.
@@ -140,7 +143,8 @@ func TestOverwriteEndsEarly(t *testing.T) {
 	const file = `{"t":"file","m":384,"mt":"2026-01-01T00:00:00Z","s":"30f4a1f2c9a1b4b4b6b8fbf7a4d7f0a0e3d1b3d4b6f4d1a1c1a5d1e5b4a2c3d4"}`
 	describe := fmt.Sprintf(`{"system":"7","timeline":1,"start":%d,"stop":%d,"segment":%d}`, 1<<20+40, 1<<20+80, 1<<20)
 	items := []backup.Item{{Path: ".holdfast/base", Meta: json.RawMessage(describe)}}
-	for _, path := range []string{"global/pg_control", "zz", "zz/x"} { // the last cannot be
+	long := strings.Repeat("z", 300) // a name that no file can have
+	for _, path := range []string{"global/pg_control", long} {
 		items = append(items, backup.Item{Path: path, Meta: json.RawMessage(file)})
 	}
 	location := filepath.Join(t.TempDir(), "data")
@@ -149,7 +153,7 @@ func TestOverwriteEndsEarly(t *testing.T) {
 	must(t, os.WriteFile(control, append([]byte{7, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 8184)...), 0o600))
 	err = repo.Restore(t.Context(), mustPoint(t, repo, items), newTarget(t, postgres.Config{}),
 		backup.Destination{Location: location, Options: map[string]string{"overwrite": "true"}}, backup.RestoreOptions{})
-	if err == nil || !strings.Contains(err.Error(), "zz/x") {
+	if err == nil || !strings.Contains(err.Error(), long) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Lstat(control); !errors.Is(err, fs.ErrNotExist) {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,6 +92,7 @@ func (r *restorer) run(ctx context.Context) error {
 
 // list reads what the point has. Nothing in it is believed.
 func (r *restorer) list(ctx context.Context) error {
+	file := "" // the last one; what lies below it would follow at once
 	for it, err := range r.v.Items(ctx) {
 		if err != nil {
 			return err
@@ -108,10 +110,13 @@ func (r *restorer) list(ctx context.Context) error {
 		switch first, _, _ := cutPath(it.Path); {
 		case first == ".holdfast" || first == markerPath:
 			return fmt.Errorf("item %q is none that a cluster has", it.Path)
+		case file != "" && strings.HasPrefix(it.Path, file+"/"):
+			return fmt.Errorf("item %q lies below %q, which is a file", it.Path, file)
 		case e.m.Type == typeDir:
 			r.dirs = append(r.dirs, e)
 			continue
 		}
+		file = it.Path
 		switch it.Path {
 		case "standby.signal", "recovery.signal":
 			continue // of the source; what is restored is to recover as is said here
