@@ -96,7 +96,8 @@ func Seeded(seed uint64, share float64) Script {
 // Faulty is safe for concurrent use. It has no Unwrap: a power it does not
 // know would bypass the script. Its Lock and Versions wrap
 // errors.ErrUnsupported if the wrapped store is no [provider.Locker] or
-// [provider.Versioner].
+// [provider.Versioner]; [provider.As] finds it a [provider.Tagger] if that is
+// one.
 type Faulty struct {
 	store provider.BlobStore
 
@@ -242,6 +243,43 @@ func (f *Faulty) Stat(ctx context.Context, key string) (info provider.Info, err 
 func (f *Faulty) Delete(ctx context.Context, key string, o provider.DeleteOptions) error {
 	return f.call(ctx, "delete", key, func(fault Fault) error {
 		if err := f.store.Delete(ctx, key, o); err != nil {
+			return err
+		}
+		return fault.After
+	})
+}
+
+// As gives [provider.As] the tags of the wrapped store, if it has any.
+func (f *Faulty) As(power any) (ok bool) {
+	if to, is := power.(*provider.Tagger); is {
+		var t provider.Tagger
+		t, ok = provider.As[provider.Tagger](f.store)
+		*to = faultyTagger{f, t}
+	}
+	return ok
+}
+
+type faultyTagger struct {
+	f *Faulty
+	t provider.Tagger
+}
+
+func (t faultyTagger) Tags(ctx context.Context, key string, v provider.Version) (tags map[string]string, err error) {
+	err = t.f.call(ctx, "tags", key, func(fault Fault) (err error) {
+		if tags, err = t.t.Tags(ctx, key, v); err == nil {
+			err = fault.After
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tags, nil
+}
+
+func (t faultyTagger) SetTags(ctx context.Context, key string, v provider.Version, tags map[string]string) error {
+	return t.f.call(ctx, "settags", key, func(fault Fault) error {
+		if err := t.t.SetTags(ctx, key, v, tags); err != nil {
 			return err
 		}
 		return fault.After

@@ -146,6 +146,6 @@ func (c *Config) complete() error {
 }
 
 // Store returns s behind t. [provider.As] finds it a [provider.Locker], a
-// [provider.Versioner] and a [provider.Warmer] if s is one, and these powers are
-// under the limits like the rest. What else s can do goes past t.
+// [provider.Versioner], a [provider.Warmer] and a [provider.Tagger] if s is one,
+// and these powers are under the limits like the rest. What else s can do goes past t.
 func (t *Throttle) Store(s provider.BlobStore) provider.BlobStore { return &store{t, s} }

@@ -8,8 +8,8 @@
 //
 // # Classes
 //
-// A request counts in the class of the call it is made for: Get and Stat read;
-// Put, Lock and Warm write; List and Versions list; Delete deletes. Each class has
+// A request counts in the class of the call it is made for: Get, Stat and Tags
+// read; Put, Lock, Warm and SetTags write; List and Versions list; Delete deletes. Each class has
 // its own limits, its own rate and its own budget, as services have: S3 allows
 // 3,500 writes and deletes and 5,500 reads a second for each part of its index,
 // Cloud Storage some 1,000 writes and 5,000 reads and listings a second for a
@@ -42,7 +42,7 @@
 //     keeps versions may get two.
 //   - Delete, unless DeleteOptions.Version is set: then the key is looked at,
 //     and that it is gone is success.
-//   - Lock, and Warm.
+//   - Lock, Warm and SetTags.
 //
 // Between attempts passes a random time, twice as long at most each time. The
 // end of ctx ends every wait at once.

@@ -14,7 +14,7 @@ type store struct {
 	store provider.BlobStore
 }
 
-// locker and versioner are what a store is besides, if the one behind it is.
+// These are what a store is besides, if the one behind it is.
 type locker struct {
 	s      *store
 	locker provider.Locker
@@ -28,6 +28,11 @@ type versioner struct {
 type warmer struct {
 	s      *store
 	warmer provider.Warmer
+}
+
+type tagger struct {
+	s      *store
+	tagger provider.Tagger
 }
 
 // As gives [provider.As] the powers of the store behind, under the limits.
@@ -45,6 +50,10 @@ func (s *store) As(power any) (ok bool) {
 		var w provider.Warmer
 		w, ok = provider.As[provider.Warmer](s.store)
 		*to = warmer{s, w}
+	case *provider.Tagger:
+		var t provider.Tagger
+		t, ok = provider.As[provider.Tagger](s.store)
+		*to = tagger{s, t}
 	}
 	return ok
 }
@@ -74,6 +83,20 @@ func (w warmer) Warm(ctx context.Context, key string, o provider.WarmOptions) (s
 		return err
 	})
 	return state, err
+}
+
+// Tags implements [provider.Tagger].
+func (t tagger) Tags(ctx context.Context, key string, v provider.Version) (tags map[string]string, err error) {
+	err = t.s.t.call(Read, "tags", key).run(ctx, func(ctx context.Context) (err error) {
+		tags, err = t.tagger.Tags(ctx, key, v)
+		return err
+	})
+	return tags, err
+}
+
+// SetTags implements [provider.Tagger]. Made again, it sets the same.
+func (t tagger) SetTags(ctx context.Context, key string, v provider.Version, tags map[string]string) error {
+	return t.s.t.call(Write, "set tags", key).run(ctx, func(ctx context.Context) error { return t.tagger.SetTags(ctx, key, v, tags) })
 }
 
 // Delete implements [provider.BlobStore].

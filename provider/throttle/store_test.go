@@ -169,6 +169,19 @@ func TestPowers(t *testing.T) {
 		if got := th.Stats()[throttle.Write].Requests - after[throttle.Write].Requests; got == 1 != c.warms {
 			t.Errorf("%s: %d requests of Warm counted", name, got)
 		}
+		after = th.Stats()
+		tags, ok := provider.As[provider.Tagger](s)
+		if _, want := provider.As[provider.Tagger](c.store); ok != want {
+			t.Errorf("%s: tagger %v", name, ok)
+		}
+		if ok {
+			tags.Tags(t.Context(), "x", "")
+			tags.SetTags(t.Context(), "x", "", nil)
+			now := th.Stats()
+			if now[throttle.Read].Requests-after[throttle.Read].Requests != 1 || now[throttle.Write].Requests-after[throttle.Write].Requests != 1 {
+				t.Errorf("%s: requests of Tags and SetTags are not counted", name)
+			}
+		}
 		if got := after[throttle.List].Requests - before[throttle.List].Requests; got == 1 != versions {
 			t.Errorf("%s: %d requests of Versions counted", name, got)
 		}
