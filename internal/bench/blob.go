@@ -33,8 +33,6 @@ import (
 //	ratio NAME VALUE LIMIT
 //
 // Near, what counts is the processor time of the client alone; far, the clock.
-// What the server does by itself takes as long for every client, so the larger
-// the objects that it copies, the nearer is that ratio to 1.
 //
 // The server is versitygw, over a directory. A ratio of the clock says little
 // on a busy machine.
@@ -42,21 +40,20 @@ func blob(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("blob", flag.ContinueOnError)
 	var b blobBench
 	flags.IntVar(&b.rounds, "rounds", 3, "of everything; the table holds the medians")
-	flags.IntVar(&b.large, "large", 12, "large objects")
-	size := flags.Int64("size", 64, "MiB of each of them, as many as the largest packs of a repository have")
+	flags.IntVar(&b.large, "large", 3, "large objects")
+	size := flags.Int64("size", 256, "MiB of each of them")
 	flags.IntVar(&b.small, "small", 5000, "small objects of 4 KiB")
 	flags.IntVar(&b.listed, "list", 100_000, "keys to list")
 	flags.DurationVar(&b.rtt, "latency", 20*time.Millisecond, "of a round trip to the far server")
 	only := flags.String("only", near+","+distant, "which distances")
 	names := flags.String("tools", "", "which to run; empty: all")
-	underWay := flags.Int("under-way", 64, "objects at once, up to 64")
 	server := flags.String("server", "", "versitygw; empty: built from the module beside this one")
 	dir := flags.String("dir", "", "where data is put for the time; default: the user's cache directory")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if b.rounds < 1 || b.large < 1 || *size < 1 || b.small < 1 || b.listed < 1 || *underWay < 1 || *underWay > 64 {
-		return errors.New("blob: a number that is not positive, or too great")
+	if b.rounds < 1 || b.large < 1 || *size < 1 || b.small < 1 || b.listed < 1 {
+		return errors.New("blob: a number that is not positive")
 	}
 	b.size = *size << 20
 	cache, err := os.UserCacheDir()
@@ -79,7 +76,7 @@ func blob(ctx context.Context, args []string, out io.Writer) (err error) {
 			return err
 		}
 	}
-	if b.tools, err = transfers(cache, *names, *underWay); err != nil {
+	if b.tools, err = transfers(cache, *names); err != nil {
 		return err
 	}
 	b.samples = map[blobKey][]blobSample{}

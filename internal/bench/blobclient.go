@@ -51,7 +51,7 @@ func clientStep(ctx context.Context, args []string) error {
 	case step == "copy" && len(args) == 2:
 		return copyObjects(ctx, n, args[0], args[1])
 	case step == "list" && len(args) == 1:
-		return list(ctx, n, args[0])
+		return list(ctx, args[0])
 	}
 	return fmt.Errorf("client: %q: no such step, or not so many arguments", args)
 }
@@ -59,7 +59,7 @@ func clientStep(ctx context.Context, args []string) error {
 // partSize makes a Put hold 40 MiB: some of them are under way.
 const partSize = 8 << 20
 
-func bucket(ctx context.Context, name string, underWay int) (*aws.Store, error) {
+func bucket(ctx context.Context, name string) (*aws.Store, error) {
 	return aws.Open(ctx, aws.Config{Bucket: name, Endpoint: os.Getenv("BENCH_ENDPOINT"), PathStyle: true,
 		PartSize: partSize, ListAhead: underWay})
 }
@@ -99,7 +99,7 @@ func inTurn[T any](ctx context.Context, n int, all iter.Seq2[T, error], do func(
 
 // upload puts each file below dir under its path.
 func upload(ctx context.Context, n int, dir, name string) error {
-	s, err := bucket(ctx, name, n)
+	s, err := bucket(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func uploadFile(ctx context.Context, s provider.BlobStore, key string, f *os.Fil
 
 // download gets every object into a file.
 func download(ctx context.Context, n int, name, dir string) error {
-	s, err := bucket(ctx, name, n)
+	s, err := bucket(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -182,11 +182,11 @@ func fetchObject(ctx context.Context, s provider.BlobStore, info provider.Info, 
 
 // copyObjects has the server copy every object to another bucket.
 func copyObjects(ctx context.Context, n int, from, to string) error {
-	s, err := bucket(ctx, from, n)
+	s, err := bucket(ctx, from)
 	if err != nil {
 		return err
 	}
-	t, err := bucket(ctx, to, n)
+	t, err := bucket(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -197,8 +197,8 @@ func copyObjects(ctx context.Context, n int, from, to string) error {
 }
 
 // list prints every key.
-func list(ctx context.Context, n int, name string) error {
-	s, err := bucket(ctx, name, n)
+func list(ctx context.Context, name string) error {
+	s, err := bucket(ctx, name)
 	if err != nil {
 		return err
 	}

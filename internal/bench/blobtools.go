@@ -18,9 +18,13 @@ type transfer struct {
 	list     func(bucket string) []string // prints one key a line
 }
 
-// transfers are Holdfast with so many objects under way, and rclone with its
-// defaults and as wide as that, or those of them that are named.
-func transfers(cache, names string, underWay int) (all []transfer, err error) {
+// underWay is how many objects Holdfast, and rclone beside its defaults, has
+// under way.
+const underWay = 16
+
+// transfers are Holdfast, and rclone with its defaults and as wide as that, or
+// those of them that are named.
+func transfers(cache, names string) (all []transfer, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
