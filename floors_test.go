@@ -32,6 +32,8 @@ func floor(path string) int {
 			return 25 // what the tests of stores share; see onlyTests
 		case rel == "provider/providertest", strings.HasPrefix(rel, "provider/internal/"):
 			return 15 // the suites, and the stores that other tests use; what stores have in common
+		case rel == "provider/throttle":
+			return 20 // stands before any store, and knows none
 		case strings.Contains(rel, "/internal/"):
 			return 25 // what the packages of one cloud share; the compiler keeps others out
 		case child:

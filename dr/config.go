@@ -63,6 +63,31 @@ type Site struct {
 	// Options are handed to the opener; Secrets hold references only.
 	Options map[string]string `yaml:"options,omitempty" json:"options,omitempty"`
 	Secrets map[string]Secret `yaml:"secrets,omitempty" json:"secrets,omitempty"`
+
+	// Limits leave room in the bucket, and on the way to it, for others. Nil
+	// means no limits.
+	Limits *Limits `yaml:"limits,omitempty" json:"limits,omitempty"`
+}
+
+// Limits are what backups, copies and restores together may ask of the bucket
+// of a site. Zero means no limit. With any of
+// them, less is asked when the service says that it is too much (see package
+// provider/throttle). Lease, journal and records
+// are not held up by them: a failover waits for no backup.
+type Limits struct {
+	// Requests a second.
+	Reads   float64 `yaml:"reads,omitempty" json:"reads,omitzero"`
+	Writes  float64 `yaml:"writes,omitempty" json:"writes,omitzero"`
+	Lists   float64 `yaml:"lists,omitempty" json:"lists,omitzero"`
+	Deletes float64 `yaml:"deletes,omitempty" json:"deletes,omitzero"`
+
+	// InFlight is how many requests of each of the four kinds wait for an
+	// answer at the same time.
+	InFlight int `yaml:"in_flight,omitempty" json:"in_flight,omitzero"`
+
+	// Megabytes (1,000,000 bytes) a second, to the bucket and from it.
+	UploadMB   float64 `yaml:"upload_mb,omitempty" json:"upload_mb,omitzero"`
+	DownloadMB float64 `yaml:"download_mb,omitempty" json:"download_mb,omitzero"`
 }
 
 // Objectives are promises: RTO, how long recovery may take, and RPO, how much

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/dr/notify"
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/throttle"
 )
 
 // ErrStale: the world is not the one the plan was made from. Plan again.
@@ -28,6 +29,7 @@ type Planner struct {
 	parts    Parts
 	log      *slog.Logger
 	notifier notify.Notifier
+	limits   map[string]*throttle.Throttle // by site, of those that have some
 
 	mu     sync.Mutex // guards what follows; never held during I/O
 	stores map[string]provider.BlobStore
@@ -68,6 +70,10 @@ func New(c Config, parts Parts) (*Planner, error) {
 	if c.TrafficSwitch != nil && parts.TrafficSwitch == nil {
 		f.add("traffic_switch", "there is no opener for it", "put one into Parts.TrafficSwitch")
 	}
+	limits, err := c.throttles()
+	if err != nil && len(f) == 0 {
+		return nil, err
+	}
 	notifier, err := openNotifier(c, parts)
 	if err != nil {
 		f.add("notify", strings.ReplaceAll(err.Error(), "\n", "; "), "fill in Parts.Notify")
@@ -80,7 +86,7 @@ func New(c Config, parts Parts) (*Planner, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Planner{
-		config: c, parts: parts, log: log.With("config", c.Name), notifier: notifier,
+		config: c, parts: parts, log: log.With("config", c.Name), notifier: notifier, limits: limits,
 		stores: map[string]provider.BlobStore{}, busy: locks{held: map[string]chan struct{}{}},
 	}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/failover"
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/throttle"
 )
 
 // The names of the sites, as they stand in plans, lease and journal.
@@ -114,11 +115,38 @@ func (p *Planner) records(ctx context.Context) (records, error) {
 	return records{provider.Sub(s, "records/")}, nil
 }
 
-// repositoryStore is where the repository of a site is.
+// throttles keep the limits of the sites that have some. Each is one for the
+// whole Planner: what its parts ask together stays below them.
+func (c Config) throttles() (map[string]*throttle.Throttle, error) {
+	all := map[string]*throttle.Throttle{}
+	for _, site := range []string{PrimarySite, StandbySite, WitnessSite} {
+		spec, _ := c.site(site)
+		if spec.Limits == nil {
+			continue
+		}
+		l := *spec.Limits
+		of := func(perSecond float64) throttle.Limit {
+			return throttle.Limit{PerSecond: perSecond, InFlight: l.InFlight}
+		}
+		var err error
+		all[site], err = throttle.New(throttle.Config{Read: of(l.Reads), Write: of(l.Writes), List: of(l.Lists), Delete: of(l.Deletes),
+			BytesUp: int64(l.UploadMB * 1e6), BytesDown: int64(l.DownloadMB * 1e6)})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// repositoryStore is where the repository of a site is, under the limits of
+// the site.
 func (p *Planner) repositoryStore(ctx context.Context, site string) (provider.BlobStore, error) {
 	s, err := p.store(ctx, site)
 	if err != nil {
 		return nil, err
+	}
+	if t := p.limits[site]; t != nil {
+		s = t.Store(s)
 	}
 	return provider.Sub(s, repositoryPrefix), nil
 }

@@ -3,6 +3,7 @@ package dr
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,6 +76,7 @@ func (c Config) validateSites(f *faults) {
 			f.add(s.field+".bucket", "holds a password", "move it to "+s.field+".secrets as env:NAME or file:/path")
 		}
 		validateOpenerFields(f, s.field, s.Options, s.Secrets)
+		s.Limits.validate(f, s.field+".limits")
 		for _, other := range all[:i] {
 			if s.Region != "" && s.Region == other.Region {
 				f.add(s.field+".region", fmt.Sprintf("is %q, as is %s.region: one disaster takes both", s.Region, other.field),
@@ -86,6 +88,27 @@ func (c Config) validateSites(f *faults) {
 				f.add(s.field+".bucket", fmt.Sprintf("is the same place as %s.bucket or one holds the other", other.field),
 					"give each site a bucket or prefix of its own")
 			}
+		}
+	}
+}
+
+func (l *Limits) validate(f *faults, field string) {
+	if l == nil {
+		return
+	}
+	if *l == (Limits{}) {
+		f.add(field, "sets no limit", "set reads, writes, lists, deletes, in_flight, upload_mb or download_mb, or leave it out")
+	}
+	if l.InFlight < 0 {
+		f.add(field+".in_flight", fmt.Sprintf("is %d", l.InFlight), "write how many requests may be under way, or leave it out")
+	}
+	const least = 1e-6 // a byte a second of a megabyte
+	for _, v := range []struct {
+		name  string
+		value float64
+	}{{"reads", l.Reads}, {"writes", l.Writes}, {"lists", l.Lists}, {"deletes", l.Deletes}, {"upload_mb", l.UploadMB}, {"download_mb", l.DownloadMB}} {
+		if v.value != 0 && !(v.value >= least && v.value <= math.MaxInt32) {
+			f.add(field+"."+v.name, fmt.Sprintf("is %v", v.value), "write how many a second, or leave it out")
 		}
 	}
 }

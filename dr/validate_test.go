@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -87,6 +88,11 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(c *Config) { c.Sites.Primary.Bucket = "https://u:hunter2@host/x" }, "sites.primary.bucket: holds a password"},
 		{func(c *Config) { c.Sites.Primary.Options = map[string]string{"secret_token": "hunter2"} }, "sites.primary.options.secret_token: looks like a secret"},
 		{func(c *Config) { c.Sites.Primary.Secrets = map[string]Secret{"token": "hunter2"} }, "sites.primary.secrets.token: is not a reference"},
+		{func(c *Config) { c.Sites.Standby.Limits = &Limits{} }, "sites.standby.limits: sets no limit"},
+		{func(c *Config) { c.Sites.Standby.Limits = &Limits{Reads: -1} }, "sites.standby.limits.reads: is -1"},
+		{func(c *Config) { c.Sites.Witness.Limits = &Limits{InFlight: -1} }, "sites.witness.limits.in_flight: is -1"},
+		{func(c *Config) { c.Sites.Standby.Limits = &Limits{UploadMB: math.NaN()} }, "sites.standby.limits.upload_mb: is NaN"},
+		{func(c *Config) { c.Sites.Standby.Limits = &Limits{DownloadMB: 1e-9} }, "sites.standby.limits.download_mb: is 1e-09"},
 		{func(c *Config) { c.CustomRegions = []string{"A B"} }, "custom_regions[0]: \"A B\" cannot"},
 		{func(c *Config) { c.Workloads = nil }, "targets: nothing is protected"},
 		{func(c *Config) { c.Workloads[1].Name = "orders" }, "targets[1].name: \"orders\" is also the name of targets[0]"},
