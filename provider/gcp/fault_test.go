@@ -203,9 +203,9 @@ func TestRetryAfter(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	p.Breaks(1000, commits, badnet.Becomes(429, http.Header{"Retry-After": {"50"}}))
+	p.Breaks(1000, func(*http.Request) bool { return true }, badnet.Becomes(429, http.Header{"Retry-After": {"50"}}))
 	began := time.Now()
-	if _, err := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 20*time.Second {
+	if _, err := s.Stat(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 20*time.Second {
 		t.Errorf("with an ended ctx: %v after %v", err, time.Since(began))
 	}
 }
