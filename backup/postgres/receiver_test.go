@@ -87,7 +87,7 @@ func (x *running) stop(t testing.TB) {
 			t.Errorf("receiver: %v", err)
 		}
 		x.done <- err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the receiver does not end")
 	}
 }
@@ -99,7 +99,7 @@ func (x *running) fails(t testing.TB) error {
 	case err := <-x.done:
 		x.done <- context.Canceled
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the receiver does not end: %+v", x.Status())
 		return nil
 	}
@@ -113,7 +113,7 @@ func (x *running) saw(kind postgres.EventKind) bool {
 
 func until(t testing.TB, what string, x *running, ok func(postgres.Status) bool) postgres.Status {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		s := x.Status()
 		if ok(s) {
 			return s

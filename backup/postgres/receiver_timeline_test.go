@@ -25,7 +25,7 @@ func standby(t *testing.T, pg *testenv.PG) *testenv.PG {
 
 func caughtUp(t *testing.T, sb *testenv.PG, to string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); sb.SQL(t, "select coalesce(pg_last_wal_replay_lsn(), '0/0') >= '"+to+"'") != "t"; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); sb.SQL(t, "select coalesce(pg_last_wal_replay_lsn(), '0/0') >= '"+to+"'") != "t"; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the standby does not catch up")
 		}
