@@ -35,6 +35,7 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	}
 	defer f.close()
 	began := time.Now().UTC()
+	mark := t.watermark(ctx, src, s.Name())
 	stream, err := startBase(ctx, src.conn, t.command(s.Name()))
 	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
@@ -52,7 +53,7 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	b := base{
 		System: src.system, Timeline: stream.start.timeline, Start: stream.start.at, Stop: stream.end.at, Began: began, Ended: time.Now().UTC(),
 		Version: src.version, Segment: src.segment, Block: src.block, Checksums: src.sums, Standby: src.standby, Reader: "stream",
-		Tablespaces: stream.tablespaces,
+		Tablespaces: stream.tablespaces, Watermark: mark,
 	}
 	if stream.end.timeline != b.Timeline || b.Stop < b.Start {
 		return fmt.Errorf("postgres: the server was promoted while it was backed up: timeline %d to %d", b.Timeline, stream.end.timeline)

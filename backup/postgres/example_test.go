@@ -49,3 +49,17 @@ func ExampleReceiver() {
 	// Until a gap, a split brain or the end of ctx.
 	log.Fatal(receiver.Run(context.Background()))
 }
+
+// What was restored is proven, with a query of the application.
+func ExampleProve() {
+	proof, err := postgres.Prove(context.Background(), postgres.ProofConfig{
+		Data:    "/var/lib/postgresql/restored",
+		Bin:     "/usr/lib/postgresql/17/bin",
+		Queries: []postgres.Query{{Database: "shop", SQL: "SELECT count(*) > 0 FROM orders"}},
+	})
+	log.Print(proof)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Print("recovered in ", proof.RTO())
+}

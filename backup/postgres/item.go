@@ -80,6 +80,7 @@ type base struct {
 	Standby     bool         `json:"standby,omitempty"` // was the source
 	Reader      string       `json:"reader"`
 	Tablespaces []tablespace `json:"tablespaces,omitempty"`
+	Watermark   *watermark   `json:"watermark,omitempty"`
 }
 
 func (b base) encode() json.RawMessage {

@@ -79,6 +79,32 @@
 // /etc, is not in the backup. Settings that are come back as they were; look
 // at archive_command before a restored cluster runs beside its original.
 //
+// # Proving
+//
+// [Prove] starts a restored cluster, waits until it has recovered, and checks
+// its data. Nobody but its owner gets to it: it has no port, a socket in a fresh
+// directory, and no line of its pg_hba.conf. What its configuration would have
+// it do to others is set aside for as long as the proof takes: archiving,
+// standbys, commands, subscriptions, libraries that work on their own (pg_cron
+// and others; the rest of shared_preload_libraries stays, for WAL can need it),
+// and a data_directory that is another one.
+//
+// Checked are, in every database that takes connections: tables, indexes and
+// catalogs by the functions of amcheck, the extension, which is made in a
+// transaction that is rolled back; that every row of every table can be read;
+// the row that the backup wrote before it began ([Config].Watermark); queries of
+// the user. What could not be checked is said in [Proof].NotDone. Measured are
+// the time from the beginning of the restore until all that has passed, and the
+// last transaction that was replayed, committed or not, to the microsecond, by
+// the source's clock.
+//
+// At the end the server is stopped, also when ctx has ended. One whose prover
+// was killed is ended by the next proof of the same directory. The cluster has
+// recovered then, and is on a timeline of its own; its settings and data are as
+// they were, and it can be put into operation. PostgreSQL does not run as root:
+// root needs the option owner for what is restored, and has programs run by
+// that owner.
+//
 // Whatever a point says, nothing is written outside of the directories that
 // Destination names: all access goes through them, as [os.Root] does.
 package postgres
@@ -106,6 +132,13 @@ type Config struct {
 	// with: "fast", at once, the default, or "spread", with as little load as
 	// one of its own, which can take minutes.
 	Checkpoint string
+
+	// Watermark names a database in which every backup leaves a row before it
+	// begins, in the table holdfast.watermark, so that [Prove] can see that what
+	// was restored has it. The table is made if it is not there. What keeps the
+	// row from being written, such as that the source is a standby, is logged and
+	// noted, and the backup goes on. Default: no row is written anywhere.
+	Watermark string
 
 	Workers int          // how many files a restore writes at once; default 4
 	Logger  *slog.Logger // told of decisions; default: discards

@@ -102,22 +102,8 @@ func set(name, value string) []string {
 
 func reset(name, value string) []string { return append(set(name, value), "SELECT pg_reload_conf();") }
 
-// rows runs a query and returns what it yields as text.
-func (p *preflight) rows(ctx context.Context, sql string) (out [][]string, err error) {
-	results, err := p.conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range results {
-		for _, row := range r.Rows {
-			var text []string
-			for _, b := range row {
-				text = append(text, string(b))
-			}
-			out = append(out, text)
-		}
-	}
-	return out, nil
+func (p *preflight) rows(ctx context.Context, sql string) ([][]string, error) {
+	return textRows(ctx, p.conn, sql)
 }
 
 func (p *preflight) readSettings(ctx context.Context) error {

@@ -27,6 +27,7 @@ type restorer struct {
 	rec   *recovery
 	roots *roots
 	slots chan struct{} // chunks in memory
+	began time.Time
 
 	dirs    []expected
 	files   []expected
@@ -48,7 +49,7 @@ func (t *Target) Restore(ctx context.Context, v *backup.View, d backup.Destinati
 	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	r := &restorer{t: t, v: v, o: o, slots: make(chan struct{}, 2*max(2, runtime.GOMAXPROCS(0)))}
+	r := &restorer{t: t, v: v, o: o, slots: make(chan struct{}, 2*max(2, runtime.GOMAXPROCS(0))), began: time.Now().UTC()}
 	if err := r.run(ctx); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
@@ -309,7 +310,8 @@ func (r *restorer) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	for name, content := range map[string][]byte{"postgresql.auto.conf": r.rec.settings(before), "recovery.signal": nil} {
+	settings := annotated(r.rec.settings(before), note{Began: r.began, Until: r.o.recovery.at, Watermark: r.b.Watermark})
+	for name, content := range map[string][]byte{"postgresql.auto.conf": settings, "recovery.signal": nil} {
 		if err := writeFile(r.roots.data, name, content); err != nil {
 			return err
 		}

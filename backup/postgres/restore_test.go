@@ -118,6 +118,11 @@ func TestRestore(t *testing.T) {
 			t.Errorf("the tablespace is in %s", where)
 		}
 		stopped(t, r)
+		if p.Major != 17 { // see TestProve
+			if proof, err := postgres.Prove(t.Context(), proofConfig(p, dir)); err != nil || len(proof.Databases) != 3 {
+				t.Errorf("%v\n%v", err, proof)
+			}
+		}
 		if left, _ := filepath.Glob(filepath.Join(dir, ".holdfast*")); len(left) > 0 {
 			t.Errorf("left over: %s", left)
 		}
