@@ -2,7 +2,9 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"log"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres"
@@ -29,6 +31,27 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Then: pg_ctl -D /var/lib/postgresql/restored start
+}
+
+// A cluster is restored as it was at a moment, from the base that leads there.
+func ExamplePlanRestore() {
+	ctx := context.Background()
+	var repo *backup.Repository // see backup.Open
+	var target *postgres.Target // see New
+
+	moment := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	plan, err := postgres.PlanRestore(ctx, repo, "db1", postgres.RecoveryTarget{Time: moment}, postgres.PlanOptions{})
+	if e, ok := errors.AsType[*postgres.UnreachableError](err); ok {
+		log.Fatal(e.Err, e.Before, e.After)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Print(plan)
+	err = repo.Restore(ctx, plan.Point, target, backup.Destination{Location: "/var/lib/postgresql/restored", Options: plan.Options}, backup.RestoreOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
 }
 
 // The WAL of a cluster goes into two regions as it is written, and commits wait

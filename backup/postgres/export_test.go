@@ -7,6 +7,9 @@ import (
 	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
 )
 
+// OptionsOf are those of a destination that mean a target.
+func OptionsOf(t RecoveryTarget) map[string]string { return t.target().options() }
+
 // FetchWAL does for a stretch of WAL what a backup does for its own.
 func (t *Target) FetchWAL(ctx context.Context, log *backup.Log, timeline uint32, from, to wal.LSN) error {
 	src, err := t.open(ctx)

@@ -38,6 +38,41 @@ type target struct {
 // end reports whether recovery goes to the end of the WAL that is put there.
 func (t target) end() bool { return t.at.IsZero() && t.lsn == 0 && t.xid == "" && t.name == "" }
 
+// options are those that say it.
+func (t target) options() map[string]string {
+	o := map[string]string{}
+	set := func(key, value string, is bool) {
+		if is {
+			o[key] = value
+		}
+	}
+	set("target", "consistent", t.consistent)
+	set("target-time", stamp(t.at), !t.at.IsZero())
+	set("target-lsn", t.lsn.String(), t.lsn != 0)
+	set("target-xid", t.xid, t.xid != "")
+	set("target-name", t.name, t.name != "")
+	set("exclusive", "true", t.exclusive)
+	set("target-timeline", fmt.Sprint(t.timeline), t.timeline != 0)
+	return o
+}
+
+// String says what a target is, for errors.
+func (t target) String() string {
+	switch {
+	case t.consistent:
+		return "consistent"
+	case !t.at.IsZero():
+		return stamp(t.at)
+	case t.lsn != 0:
+		return t.lsn.String()
+	case t.xid != "":
+		return "transaction " + t.xid
+	case t.name != "":
+		return fmt.Sprintf("restore point %q", t.name)
+	}
+	return "the end of the log"
+}
+
 func parseOptions(d backup.Destination) (o options, err error) {
 	if d.Location == "" {
 		return o, errors.New("destination: Location is empty, want a directory")
@@ -137,6 +172,7 @@ func (t *target) set(key, value string) (err error) {
 		if t.at, err = time.Parse(time.RFC3339Nano, value); err != nil {
 			return errors.New("want a time with its zone, such as 2026-03-01T12:00:00Z")
 		}
+		t.at = t.at.UTC().Truncate(time.Microsecond) // as exact as the server takes it
 	case "target-lsn":
 		t.lsn, err = wal.ParseLSN(value)
 	case "target-xid":

@@ -68,10 +68,14 @@
 //	                 log has the WAL, counts it in the progress, and writes nothing.
 //
 // A restore begins by making certain that the log has, without a gap, the WAL
-// from the beginning of the backup to where it is consistent, and to target-lsn
-// if that is set; whether it reaches another target is the server's to find
-// out, which does not come up if it does not. A directory that a server is
-// running on is refused. Until the restore has succeeded, the directory has no
+// from the beginning of the backup to where it is consistent and on to the
+// target, and that recovery ends there: for a transaction or a restore point
+// that WAL is read to find it. Else an [UnreachableError] says what is missing
+// and what can be reached. [PlanRestore] chooses the point, and [Windows] shows
+// what there is. Only the WAL that recovery reads is put there, all of the
+// log's if the action is to pause or to shut down.
+//
+// A directory that a server is running on is refused. Until the restore has succeeded, the directory has no
 // pg_control, without which no server starts. A restore that was killed goes on
 // with overwrite.
 //

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,40 +38,15 @@ func planRecovery(ctx context.Context, v *backup.View, b base, o options) (*reco
 	if err != nil {
 		return nil, err
 	}
-	r := &recovery{log: log, b: b, target: o.recovery, dir: o.walDir}
-	if err := r.follow(ctx); err != nil {
-		return nil, err
-	}
-	t := o.recovery
-	var to wal.LSN
-	switch {
-	case t.consistent:
-		to = b.Stop
-	case t.lsn != 0 && t.lsn < b.Stop:
-		return nil, fmt.Errorf("target %v lies before %v, where this backup is consistent; take an older one", t.lsn, b.Stop)
-	case !t.at.IsZero() && t.at.Before(b.Began):
-		return nil, fmt.Errorf("target %s lies before this backup, which began at %s; take an older one", stamp(t.at), stamp(b.Began))
-	}
-	from := b.floor(b.Start)
-	c, err := log.Coverage(ctx, r.timeline(), uint64(from), uint64(to))
+	t, err := readTimelines(ctx, log)
 	if err != nil {
 		return nil, err
 	}
-	r.end = wal.LSN(c.End)
-	switch {
-	case r.end < b.Stop:
-		return nil, fmt.Errorf("%w: the backup is consistent with the WAL from %v to %v, and log %q has it up to %v only", backup.ErrGap, b.Start, b.Stop, log.Name(), r.end)
-	case len(c.Gaps) > 0 && t.end():
-		g := c.Gaps[0]
-		return nil, fmt.Errorf("%w: %v to %v on timeline %d in log %q, and %d further gaps; a target before %v can be reached",
-			backup.ErrGap, wal.LSN(g.From), wal.LSN(g.To), g.Branch, log.Name(), len(c.Gaps)-1, r.end)
-	case t.lsn >= r.end: // recovery ends at the first record from there on
-		return nil, fmt.Errorf("%w: target %v, log %q ends at %v", backup.ErrGap, t.lsn, log.Name(), r.end)
-	case !t.at.IsZero() && c.Last.IsZero():
-		return nil, fmt.Errorf("target %s: there is no commit in the WAL behind the backup, up to %v; restore without a target", stamp(t.at), r.end)
-	case !t.at.IsZero() && !c.Last.After(t.at): // recovery ends at the first commit behind it
-		return nil, fmt.Errorf("target %s is not before the last commit in log %q, at %s; restore without a target for all there is", stamp(t.at), log.Name(), stamp(c.Last))
+	r, err := t.prove(ctx, b, o.recovery)
+	if err != nil {
+		return nil, t.unreachable(ctx, err, []candidate{{point: v.Point(), b: b}}, o.recovery)
 	}
+	r.dir = o.walDir
 	return r, nil
 }
 
@@ -84,56 +58,6 @@ func (r *recovery) timeline() uint32 {
 		return r.way[n-1].Branch
 	}
 	return r.b.Timeline
-}
-
-// follow finds the way from the timeline of the backup to the one to follow.
-func (r *recovery) follow(ctx context.Context) error {
-	branches := map[uint32]backup.Branch{}
-	for b, err := range r.log.Branches(ctx) {
-		if err != nil {
-			return err
-		}
-		branches[b.Branch] = b
-		if len(b.History) > 0 {
-			r.known = append(r.known, b)
-		}
-	}
-	if r.target.current || r.target.timeline == r.b.Timeline {
-		return nil
-	}
-	if n := r.target.timeline; n != 0 {
-		var err error
-		r.way, err = r.wayTo(branches, n)
-		return err
-	}
-	for n := range branches {
-		if n <= r.timeline() {
-			continue
-		}
-		if way, err := r.wayTo(branches, n); err == nil {
-			r.way = way
-		}
-	}
-	return nil
-}
-
-func (r *recovery) wayTo(branches map[uint32]backup.Branch, n uint32) (way []backup.Branch, err error) {
-	for at := n; at != r.b.Timeline; {
-		b, ok := branches[at]
-		if !ok || b.Parent == 0 || b.Parent >= at {
-			return nil, fmt.Errorf("timeline %d does not come of timeline %d, which the backup is on, as far as log %q knows", n, r.b.Timeline, r.log.Name())
-		}
-		if len(b.History) == 0 {
-			return nil, fmt.Errorf("log %q has no history of timeline %d", r.log.Name(), at)
-		}
-		way = append(way, b)
-		at = b.Parent
-	}
-	slices.Reverse(way)
-	if len(way) > 0 && wal.LSN(way[0].At) < r.b.Stop {
-		return nil, fmt.Errorf("timeline %d leaves timeline %d at %v, before the backup is consistent, at %v; take an older one", n, r.b.Timeline, wal.LSN(way[0].At), r.b.Stop)
-	}
-	return way, nil
 }
 
 // A stretch is WAL in files of one timeline.
@@ -149,6 +73,9 @@ func (r *recovery) stretches() (out []stretch) {
 	timeline, from := r.b.Timeline, r.b.floor(r.b.Start)
 	for _, b := range r.way {
 		begin := max(from, r.b.floor(wal.LSN(b.At)))
+		if begin >= r.end {
+			break // recovery ends before
+		}
 		if begin > from {
 			out = append(out, stretch{timeline, from, begin})
 		}
