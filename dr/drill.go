@@ -49,11 +49,13 @@ func (p *Planner) drill(ctx context.Context, w Workload, id backup.PointID) (Pro
 	}
 	p.record(ctx, recordKey(kindProof, w.Name, proof.Began), proof)
 	text := "drill passed"
-	switch {
+	switch rpo, known := proof.RPO(); {
 	case err != nil:
 		text = "drill failed"
 	case !proof.Checked:
 		text = "drill restored the point; nothing judged the data"
+	case known:
+		text = fmt.Sprintf("drill passed; RTO %v, RPO at most %v", proof.RTO(), rpo)
 	}
 	p.event(Event{Kind: EventDrill, Workload: w.Name, Point: string(point.ID), Text: text, Took: time.Since(proof.Began), Bytes: proof.Bytes, Err: err})
 	return proof, err
@@ -84,8 +86,9 @@ func (p *Planner) prove(ctx context.Context, w Workload, repo *backup.Repository
 	proof.Restore, proof.Bytes = Duration(time.Since(began)), point.Stats.Bytes
 	if checker != nil {
 		began = time.Now()
-		err := checker.Check(ctx, w, point, d)
+		x, err := examine(ctx, checker, w, point, d)
 		proof.Check, proof.Checked = Duration(time.Since(began)), true
+		proof.Newest, proof.Findings = x.Newest, x.Text
 		if err != nil {
 			return fmt.Errorf("check: %w", err)
 		}

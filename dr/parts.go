@@ -3,6 +3,8 @@ package dr
 import (
 	"context"
 	"log/slog"
+	"strings"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/dr/notify"
@@ -78,6 +80,38 @@ type Checker interface {
 
 	// Gone looks whether nothing of d is there. It changes nothing.
 	Gone(ctx context.Context, d backup.Destination) (bool, error)
+}
+
+// An Examiner is a [Checker] that says what it has found, good or not. A drill
+// calls Examine in the place of Check.
+type Examiner interface {
+	Checker
+	Examine(ctx context.Context, w Workload, p backup.Point, d backup.Destination) (Examination, error)
+}
+
+// An Examination is what was found out about restored data.
+type Examination struct {
+	// Newest is when the last change was made that is in the data, by the
+	// clock of the source; zero: not known.
+	Newest time.Time
+
+	// Text says what was looked at, in lines for people. Of more than 64 KiB
+	// the rest is lost.
+	Text string
+}
+
+const maxExamination = 64 << 10
+
+// examine has restored data judged.
+func examine(ctx context.Context, c Checker, w Workload, p backup.Point, d backup.Destination) (Examination, error) {
+	e, ok := c.(Examiner)
+	if !ok {
+		return Examination{}, c.Check(ctx, w, p, d)
+	}
+	x, err := e.Examine(ctx, w, p, d)
+	x.Newest = x.Newest.UTC()
+	x.Text = strings.ToValidUTF8(x.Text[:min(len(x.Text), maxExamination)], "")
+	return x, err
 }
 
 // SiteParts are the service at one site, as failover sees it.

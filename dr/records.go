@@ -42,10 +42,35 @@ type Proof struct {
 	Passed    bool           `json:"passed"`
 	Removed   bool           `json:"removed"`         // what was restored has been removed again
 	Error     string         `json:"error,omitempty"` // why not passed or not removed
+
+	// Of an Examiner: see Examination.
+	Newest   time.Time `json:"newest,omitzero"`
+	Findings string    `json:"findings,omitempty"`
 }
 
 // Proves reports whether the point is proven: restored, and the data judged.
 func (p Proof) Proves() bool { return p.Passed && p.Checked }
+
+// RTO is how long it took until data were there that had been found good: to
+// restore and to check; 0 if they have not. It does not have the time until
+// somebody decides to recover.
+func (p Proof) RTO() Duration {
+	if !p.Proves() {
+		return 0
+	}
+	return p.Restore + p.Check
+}
+
+// RPO is what would have been lost if the source had been lost when the drill
+// began: everything since the last change that was in the restored data. Where
+// nothing was changed for a while it is too long. It is not known if the
+// Checker did not say when that change was made.
+func (p Proof) RPO() (d Duration, known bool) {
+	if !p.Proves() || p.Newest.IsZero() {
+		return 0, false
+	}
+	return max(0, Duration(p.Began.Sub(p.Newest))), true
+}
 
 // An Attempt records one backup, good or not.
 type Attempt struct {

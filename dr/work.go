@@ -112,15 +112,46 @@ func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.
 	if err != nil {
 		return replicate.Result{}, err
 	}
-	result, err := replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: there, Logger: p.log,
+	// What points need of logs arrives before them. A backup that ended in
+	// between has its part of a log copied afterwards.
+	var result replicate.Result
+	logs, failed := p.replicateLogs(ctx, source, here, there)
+	result, err = replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: there, Logger: p.log,
 		Hold: func(ctx context.Context, manifests []provider.Info) (replicate.Hold, error) {
 			return source.Hold(ctx, there, manifests) // so that the other site can be pruned at any time
 		}})
-	p.recordArrivals(ctx, source, to, result)
-	if err != nil {
+	if failed == nil && len(result.Arrived) > 0 {
+		var more int64
+		more, failed = p.replicateLogs(ctx, source, here, there)
+		logs += more
+	}
+	result.Bytes += logs
+	if failed == nil { // a point without its log is not there
+		p.recordArrivals(ctx, source, to, result)
+	}
+	if err = errors.Join(err, failed); err != nil {
 		return result, fmt.Errorf("replicate to %s: %w", to, err)
 	}
 	return result, nil
+}
+
+// replicateLogs copies what the logs of a repository have, and returns how many
+// bytes that were.
+func (p *Planner) replicateLogs(ctx context.Context, source *backup.Repository, here, there provider.BlobStore) (bytes int64, err error) {
+	for name, err := range source.Logs(ctx) {
+		if err != nil {
+			return bytes, err
+		}
+		log, err := source.Log(name)
+		if err != nil {
+			return bytes, err
+		}
+		result, err := replicate.Copy(ctx, replicate.Config{Source: log, From: here, To: there, Logger: p.log})
+		if bytes += result.Bytes; err != nil {
+			return bytes, fmt.Errorf("log %q: %w", name, err)
+		}
+	}
+	return bytes, nil
 }
 
 // recordArrivals keeps when each point arrived. Arrived names manifests; the

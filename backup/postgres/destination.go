@@ -77,6 +77,9 @@ func placeSpaces(b base, o options) (map[uint32]string, error) {
 		if dir == "" && s.Name != "" {
 			dir, key = o.spaces[s.Name], s.Name
 		}
+		if dir == "" && o.allSpaces != "" {
+			dir, key = filepath.Join(o.allSpaces, number), ""
+		}
 		if dir == "" {
 			errs = append(errs, fmt.Errorf("tablespace %s %q wants a directory: option tablespace:%s=DIRECTORY (it was in %s)", number, s.Name, number, s.Location))
 			continue
@@ -139,14 +142,24 @@ func openRoots(b base, o options, places map[uint32]string) (r *roots, err error
 	return r, nil
 }
 
+// openRoot opens a directory, and makes it where it is not there. What is made
+// for it above it belongs to the same owner, who could not get to it otherwise.
 func openRoot(dir string, o options) (*os.Root, error) {
-	_, err := os.Lstat(dir)
+	var made []string
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		made = append(made, d)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if errors.Is(err, fs.ErrNotExist) && o.owner != nil {
-		if err := os.Lchown(dir, o.owner.user, o.owner.group); err != nil {
-			return nil, err
+	for _, d := range made {
+		if o.owner != nil {
+			if err := os.Lchown(d, o.owner.user, o.owner.group); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return os.OpenRoot(dir)

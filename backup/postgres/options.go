@@ -17,6 +17,7 @@ type options struct {
 	location, walDir          string // absolute
 	overwrite, verify, dryRun bool
 	spaces                    map[string]string // directories of tablespaces, by name or OID
+	allSpaces                 string            // for those that are not named
 	owner                     *owner
 	recovery                  target
 }
@@ -143,12 +144,17 @@ func (o *options) set(key, value string) (err error) {
 	switch key {
 	case "wal-dir":
 		o.walDir = value
+	case "tablespaces":
+		if value == "" {
+			return errors.New("want a directory")
+		}
+		o.allSpaces, err = directory(value)
 	case "owner":
 		return o.setOwner(value)
 	default:
 		return o.recovery.set(key, value)
 	}
-	return nil
+	return err
 }
 
 func (o *options) setOwner(value string) error {

@@ -47,6 +47,8 @@
 //	tablespace:NAME  the directory for a tablespace, by its name or OID. Every
 //	                 tablespace wants one: a point decides nothing about where
 //	                 files go.
+//	tablespaces      a directory for those that have none by name or OID: each
+//	                 goes below it, under its OID.
 //	target-time      recover to a moment, as RFC 3339 writes it, target-lsn to a
 //	target-lsn       position, target-xid to a transaction, target-name to a
 //	target-xid       restore point; one of them. Without any: to the end of the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -157,6 +158,27 @@ func Prove(ctx context.Context, c ProofConfig) (Proof, error) {
 		return p.proof, fmt.Errorf("postgres proof of %s: %w", p.c.Data, err)
 	}
 	return p.proof, nil
+}
+
+// EndProof ends the server that a proof of c.Data has left whose process was
+// killed, and no other; a proof that is under way is an error. Without such a
+// server, or without a cluster, it does nothing.
+func EndProof(ctx context.Context, c ProofConfig) error {
+	p, err := newProver(c)
+	if err != nil {
+		return fmt.Errorf("postgres proof config: %w", err)
+	}
+	if _, err := os.Lstat(filepath.Join(p.c.Data, "postmaster.pid")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	err = p.look()
+	if err == nil {
+		err = p.tidy(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("postgres proof of %s: %w", p.c.Data, err)
+	}
+	return nil
 }
 
 // A prover makes one Proof.
