@@ -40,6 +40,8 @@ type Config struct {
 	TrafficSwitch *TrafficSwitch `yaml:"traffic_switch,omitempty" json:"traffic_switch,omitempty"`
 
 	Drill Drill `yaml:"drill,omitempty" json:"drill,omitzero"`
+
+	Prune Prune `yaml:"prune,omitempty" json:"prune,omitzero"`
 }
 
 // Sites are the places of a configuration.

@@ -43,7 +43,6 @@
 // # What it does not do
 //
 // It imports no cloud, and decides nothing about a site that no probe asks
-// about. It keeps no secret: a configuration holds references ([Secret]). It
-// frees no space after points were forgotten; see package backup. Records are
-// not removed; one is some hundred bytes.
+// about. It keeps no secret: a configuration holds references ([Secret]).
+// Records are not removed; one is some hundred bytes.
 package dr

@@ -22,6 +22,7 @@ const (
 	EventBackup    EventKind = "backup"    // a backup ended
 	EventReplicate EventKind = "replicate" // a replication ended
 	EventForget    EventKind = "forget"    // retention forgot a point
+	EventPrune     EventKind = "prune"     // space was freed, or not
 	EventDrill     EventKind = "drill"     // a drill ended
 	EventHealth    EventKind = "health"    // the judgement on the active site changed
 	EventFailover  EventKind = "failover"  // a failover run began or ended

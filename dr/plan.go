@@ -35,6 +35,7 @@ const (
 	ActBackup    ActionKind = "backup"    // make a point
 	ActReplicate ActionKind = "replicate" // bring the other site up to date
 	ActForget    ActionKind = "forget"    // forget a point at a site
+	ActPrune     ActionKind = "prune"     // free what no point of a site needs
 	ActDrill     ActionKind = "drill"     // restore a point and judge it
 )
 
@@ -114,6 +115,7 @@ type ActionResult struct {
 	Bytes       int64 `json:"bytes,omitempty"`
 	BytesNew    int64 `json:"bytes_new,omitempty"`    // backup: of those, not in the repository before
 	BytesStored int64 `json:"bytes_stored,omitempty"` // backup: uploaded, compressed and encrypted, with metadata
+	BytesFreed  int64 `json:"bytes_freed,omitempty"`  // prune: that are gone
 	Objects     int64 `json:"objects,omitempty"`      // replication: copied
 	Arrived     int   `json:"arrived,omitempty"`      // replication: points that are complete at the other site now
 	Warnings    int64 `json:"warnings,omitempty"`     // backup: items that could not be read as they were; see [backup.Point]

@@ -98,6 +98,7 @@ const (
 	kindAttempt  = "attempts"
 	kindArrival  = "arrivals"
 	kindRestored = "restored"
+	kindPruning  = "prunings"
 )
 
 // key is kind/group/time-random: ascending in time within a group.

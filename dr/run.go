@@ -92,6 +92,10 @@ func (p *Planner) act(ctx context.Context, plan *Plan, a Action, r *ActionResult
 		return err
 	case ActForget:
 		return p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason)
+	case ActPrune:
+		report, err := p.prune(ctx, a.Site)
+		r.BytesFreed = freed(report)
+		return err
 	case ActDrill:
 		proof, err := p.drill(ctx, w, a.Point)
 		r.Point, r.Bytes = proof.Point, proof.Bytes

@@ -20,7 +20,7 @@ const (
 )
 
 // Serve backs up what is due, replicates after each backup, forgets by policy,
-// drills, watches the objectives and the service in charge, and starts a
+// frees space, drills, watches the objectives and the service in charge, and starts a
 // failover by itself if the configuration is automatic and armed; one that
 // another process left behind it resumes. It goes on past failures and returns when ctx ends, after what was running has stopped;
 // its error is nil then. Nothing that was interrupted is lost: the next Serve
@@ -44,6 +44,9 @@ func (p *Planner) Serve(ctx context.Context) error {
 	}
 	wg.Go(func() { s.replication(ctx) })
 	wg.Go(func() { s.every(ctx, retentionGap, s.retention) })
+	if !p.config.Prune.Off {
+		wg.Go(func() { s.every(ctx, max(pollMost, min(p.config.Prune.every()/10, retentionGap)), s.prunes) })
+	}
 	wg.Go(func() { s.every(ctx, p.lookGap(), s.objectives) })
 	if every := p.config.Drill.Every.Std(); every > 0 {
 		wg.Go(func() { s.every(ctx, max(pollMost, min(every/10, time.Hour)), s.drills) })
@@ -240,6 +243,22 @@ func (s *server) retention(ctx context.Context) {
 			return
 		}
 		s.p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason) // its event says what went wrong
+	}
+}
+
+// prunes frees space where that is due.
+func (s *server) prunes(ctx context.Context) {
+	w, err := s.p.read(ctx)
+	if err != nil || w.between {
+		return
+	}
+	for _, a := range s.p.planPrunes(w) {
+		if ctx.Err() != nil {
+			return
+		}
+		if _, err := s.p.prune(ctx, a.Site); err != nil && ctx.Err() == nil {
+			s.p.tell(ctx, notify.Message{Title: "space at " + a.Site + " cannot be freed", Text: oneLine(err), Severity: notify.Warning, Key: "prune/" + a.Site})
+		}
 	}
 }
 

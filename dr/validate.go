@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 
@@ -42,6 +43,12 @@ func (c Config) Validate() error {
 	c.validateDNS(&f)
 	c.validateTrafficSwitch(&f)
 	c.validateDrill(&f)
+	switch every := c.Prune.Every; {
+	case c.Prune.Off && every != 0:
+		f.add("prune.every", "is set, but prune.off is true", "set one of them")
+	case every != 0 && every.Std() < time.Minute:
+		f.add("prune.every", fmt.Sprintf("%v is shorter than a minute", every), "once a day is often enough for most; leave it out for that")
+	}
 	return f.err()
 }
 

@@ -93,6 +93,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(c *Config) { c.Sites.Witness.Limits = &Limits{InFlight: -1} }, "sites.witness.limits.in_flight: is -1"},
 		{func(c *Config) { c.Sites.Standby.Limits = &Limits{UploadMB: math.NaN()} }, "sites.standby.limits.upload_mb: is NaN"},
 		{func(c *Config) { c.Sites.Standby.Limits = &Limits{DownloadMB: 1e-9} }, "sites.standby.limits.download_mb: is 1e-09"},
+		{func(c *Config) { c.Prune = Prune{Every: Duration(Day), Off: true} }, "prune.every: is set, but prune.off is true"},
+		{func(c *Config) { c.Prune.Every = Duration(1) }, "prune.every: 1ns is shorter than a minute"},
 		{func(c *Config) { c.CustomRegions = []string{"A B"} }, "custom_regions[0]: \"A B\" cannot"},
 		{func(c *Config) { c.Workloads = nil }, "targets: nothing is protected"},
 		{func(c *Config) { c.Workloads[1].Name = "orders" }, "targets[1].name: \"orders\" is also the name of targets[0]"},

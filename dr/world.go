@@ -29,6 +29,7 @@ type world struct {
 	sites    map[string]siteState
 	proofs   map[string][]Proof   // by workload, oldest first
 	attempts map[string][]Attempt // of the last attemptWindow, oldest first
+	prunes   map[string][]Pruning // by site, oldest first, of so long as plans go by them
 }
 
 // siteState is what one site holds.
@@ -44,7 +45,7 @@ const attemptWindow = 2 * Day
 // read looks at both sites, the lease and the records. What cannot be
 // reached is part of the answer; the error is that of ctx alone.
 func (p *Planner) read(ctx context.Context) (*world, error) {
-	w := &world{now: time.Now().UTC(), sites: map[string]siteState{}, proofs: map[string][]Proof{}, attempts: map[string][]Attempt{}}
+	w := &world{now: time.Now().UTC(), sites: map[string]siteState{}, proofs: map[string][]Proof{}, attempts: map[string][]Attempt{}, prunes: map[string][]Pruning{}}
 	w.lease, w.active, w.between, w.control = p.inCharge(ctx)
 	if w.active == "" && !w.between {
 		// Backups must go on without the lease. But if the standby has taken
@@ -105,6 +106,10 @@ func (p *Planner) readRecords(ctx context.Context, w *world) error {
 		w.proofs[load.Name], err = read[Proof](ctx, r, kindProof, load.Name, time.Time{})
 		errs = append(errs, err)
 		w.attempts[load.Name], err = read[Attempt](ctx, r, kindAttempt, load.Name, w.now.Add(-attemptWindow))
+		errs = append(errs, err)
+	}
+	for _, site := range []string{PrimarySite, StandbySite} {
+		w.prunes[site], err = read[Pruning](ctx, r, kindPruning, site, w.now.Add(-2*p.config.Prune.every()))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
