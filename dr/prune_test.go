@@ -101,11 +101,11 @@ func TestPrune(t *testing.T) {
 
 		// Not where it is off, nor where nobody knows when it was done last.
 		time.Sleep(2 * time.Hour)
-		f.config.Prune.Off = true
+		f.config.Prune = Prune{Off: true}
 		if plan, err := f.planner(t).Plan(t.Context()); err != nil || slices.ContainsFunc(plan.Actions, isPrune) {
 			t.Errorf("off: %v, %v", kinds(plan), err)
 		}
-		f.config.Prune.Off = false
+		f.config.Prune = Prune{Every: Duration(2 * time.Hour)}
 		witness := f.stores["mem://c/"]
 		f.stores["mem://c/"] = providertest.NewFaulty(witness, func(c providertest.Call) providertest.Fault {
 			return providertest.Fault{Before: errors.New("no witness")}
