@@ -34,29 +34,35 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 		return err
 	}
 	defer f.close()
-	began := time.Now().UTC()
-	mark := t.watermark(ctx, src, s.Name())
-	stream, err := startBase(ctx, src.conn, t.command(s.Name()))
+	r, name, err := t.reader(ctx, src, f.slot)
 	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	defer stream.close()
-	t.c.Logger.Info("base backup begins", "point", s.Name(), "start", stream.start.at, "timeline", stream.start.timeline)
-	if err := f.begins(ctx, stream.start); err != nil {
+	defer r.close()
+	began := time.Now().UTC()
+	mark := t.watermark(ctx, src, s.Name())
+	start, err := r.begin(ctx, s.Name())
+	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	r := &reading{s: s, stream: stream, read: map[string]fileSum{}}
-	if err := r.all(ctx); err != nil {
+	t.c.Logger.Info("base backup begins", "point", s.Name(), "start", start.at, "timeline", start.timeline, "reader", string(name))
+	if err := f.begins(ctx, start); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if err := r.read(ctx, s); err != nil {
 		return err
 	}
-	t.nameSpaces(ctx, stream.tablespaces)
-	b := base{
-		System: src.system, Timeline: stream.start.timeline, Start: stream.start.at, Stop: stream.end.at, Began: began, Ended: time.Now().UTC(),
-		Version: src.version, Segment: src.segment, Block: src.block, Checksums: src.sums, Standby: src.standby, Reader: "stream",
-		Tablespaces: stream.tablespaces, Watermark: mark,
+	end, err := r.end(ctx, s)
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
 	}
-	if stream.end.timeline != b.Timeline || b.Stop < b.Start {
-		return fmt.Errorf("postgres: the server was promoted while it was backed up: timeline %d to %d", b.Timeline, stream.end.timeline)
+	b := base{
+		System: src.system, Timeline: start.timeline, Start: start.at, Stop: end.at, Began: began, Ended: time.Now().UTC(),
+		Version: src.version, Segment: src.segment, Block: src.block, Checksums: src.sums, Standby: src.standby, Reader: string(name),
+		Tablespaces: r.tablespaces(ctx), Watermark: mark,
+	}
+	if end.timeline != b.Timeline || b.Stop < b.Start {
+		return fmt.Errorf("postgres: the server was promoted while it was backed up: timeline %d to %d", b.Timeline, end.timeline)
 	}
 	if err := f.ends(ctx, b); err != nil {
 		return fmt.Errorf("postgres: WAL of the backup: %w", err)
@@ -75,14 +81,18 @@ func (t *Target) command(name string) string {
 	if t.c.Checkpoint != "" {
 		checkpoint = t.c.Checkpoint
 	}
-	label := strings.Map(func(r rune) rune {
+	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256', VERIFY_CHECKSUMS true)",
+		quote(label(name)), checkpoint)
+}
+
+// label names a backup at the server.
+func label(name string) string {
+	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return '_'
 		}
 		return r
 	}, "holdfast "+name)
-	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256', VERIFY_CHECKSUMS true)",
-		quote(label), checkpoint)
 }
 
 // quote makes a literal of the replication protocol.

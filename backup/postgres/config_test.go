@@ -28,13 +28,16 @@ func TestNoPasswordInConn(t *testing.T) {
 // What is wrong with a Config is said all at once, and no connection string is
 // repeated.
 func TestBadConfig(t *testing.T) {
-	_, err := postgres.New(postgres.Config{Conn: "hunter2", Checkpoint: "slow", Workers: -1})
+	_, err := postgres.New(postgres.Config{Conn: "hunter2", Checkpoint: "slow", Workers: -1, Reader: "best"})
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Conn", "Checkpoint", "Workers"} {
+	for _, want := range []string{"Conn", "Checkpoint", "Workers", "Reader"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}
+	}
+	if _, err := postgres.New(postgres.Config{Reader: postgres.Local}); err == nil || !strings.Contains(err.Error(), "Data") {
+		t.Errorf("a local reader without a directory: %v", err)
 	}
 }

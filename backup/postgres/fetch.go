@@ -23,7 +23,14 @@ type fetcher struct {
 	log  *backup.Log
 	conn *pgconn.PgConn // as long as it lives, so does the slot
 
+	slot   slot
 	before uint64 // where the log ended when the backup began
+}
+
+// A slot is a temporary one of a backup.
+type slot struct {
+	name string    // empty: there is none
+	made time.Time // or before
 }
 
 // fetchWAL makes the server keep the WAL from now on.
@@ -35,9 +42,10 @@ func (t *Target) fetchWAL(ctx context.Context, src *source, log *backup.Log) (*f
 	}
 	var name [8]byte
 	rand.Read(name[:])
-	slot := "holdfast_base_" + hex.EncodeToString(name[:])
-	err = f.conn.Exec(ctx, "CREATE_REPLICATION_SLOT "+slot+" TEMPORARY PHYSICAL (RESERVE_WAL)").Close()
+	made := slot{"holdfast_base_" + hex.EncodeToString(name[:]), time.Now()}
+	err = f.conn.Exec(ctx, "CREATE_REPLICATION_SLOT "+made.name+" TEMPORARY PHYSICAL (RESERVE_WAL)").Close()
 	if err == nil {
+		f.slot = made
 		return f, nil
 	}
 	if ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -32,6 +33,7 @@ type meta struct {
 	Type    string    `json:"t"`
 	Mode    uint32    `json:"m"` // permissions
 	ModTime time.Time `json:"mt"`
+	State   string    `json:"i,omitempty"` // of a file that has been left alone: as long as it is the same, so is the content
 	Sum     string    `json:"s,omitempty"` // SHA-256 of a file's content
 }
 
@@ -48,6 +50,14 @@ var noSum = strings.Repeat("0", 64)
 
 // sumAt is where the sum of an encoded meta begins: it comes last.
 func sumAt(encoded []byte) int { return len(encoded) - len(noSum) - len(`"}`) }
+
+// spoil makes the state in an encoded meta one that no file has.
+func spoil(encoded []byte) {
+	_, rest, found := bytes.Cut(encoded, []byte(`"i":"`))
+	for i := 0; found && rest[i] != '"'; i++ {
+		rest[i] = '-'
+	}
+}
 
 func decodeMeta(it backup.Item) (m meta, sum [32]byte, err error) {
 	if err := json.Unmarshal(it.Meta, &m); err != nil {

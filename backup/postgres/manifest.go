@@ -6,6 +6,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
 )
 
 // A fileSum is what a manifest says of a file.
@@ -82,4 +86,47 @@ func agree(manifest, read map[string]fileSum) error {
 		}
 	}
 	return nil
+}
+
+// A manifestWriter makes a backup_manifest as a server does, of a backup that
+// the server has sent none of.
+type manifestWriter struct {
+	files []listedFile
+}
+
+type listedFile struct {
+	path string
+	time time.Time
+	fileSum
+}
+
+func (m *manifestWriter) add(path string, modified time.Time, sum fileSum) {
+	m.files = append(m.files, listedFile{path, modified, sum})
+}
+
+// finish returns the manifest of a backup that needs the WAL of one timeline
+// between two positions.
+func (m *manifestWriter) finish(src *source, start position, stop wal.LSN) []byte {
+	var b bytes.Buffer
+	if src.version >= 170000 { // which wants to know whose backup it is
+		fmt.Fprintf(&b, "{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": %d,\n\"Files\": [", src.system)
+	} else {
+		b.WriteString("{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [")
+	}
+	for i, f := range m.files {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if plain := strconv.QuoteToASCII(f.path); plain == `"`+f.path+`"` {
+			fmt.Fprintf(&b, "\n{ \"Path\": %s, ", plain)
+		} else {
+			fmt.Fprintf(&b, "\n{ \"Encoded-Path\": \"%x\", ", f.path)
+		}
+		fmt.Fprintf(&b, "\"Size\": %d, \"Last-Modified\": \"%s GMT\", \"Checksum-Algorithm\": \"SHA256\", \"Checksum\": \"%x\" }",
+			f.size, f.time.UTC().Format(time.DateTime), f.sum)
+	}
+	fmt.Fprintf(&b, "\n],\n\"WAL-Ranges\": [\n{ \"Timeline\": %d, \"Start-LSN\": \"%v\", \"End-LSN\": \"%v\" }\n],\n", start.timeline, start.at, stop)
+	own := sha256.Sum256(b.Bytes())
+	fmt.Fprintf(&b, "\"Manifest-Checksum\": \"%x\"}\n", own)
+	return b.Bytes()
 }

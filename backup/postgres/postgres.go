@@ -10,22 +10,45 @@
 //
 // # What a backup is
 //
-// A base backup, taken over the replication protocol (BASE_BACKUP): nothing is
-// installed at the server, and a standby will do as a source. It needs a role
-// with REPLICATION and a line for the database "replication" in pg_hba.conf;
-// [Preflight] looks whether that and the server's settings are as they should be.
+// A base backup: nothing is installed at the server, and a standby will do as a
+// source. It needs a role with REPLICATION and a line for the database
+// "replication" in pg_hba.conf; [Preflight] looks whether that and the server's
+// settings are as they should be.
 //
 // Every file is an item, under its path below the data directory; what is in a
-// tablespace is below pg_tblspc/OID, as in the server's own manifest. The
-// server announces the SHA-256 of every file in that manifest, and each is
-// compared with what arrived: one difference, one file that is missing or too
-// many, and there is no point. The manifest is kept (backup_manifest), so that
+// tablespace is below pg_tblspc/OID, as in PostgreSQL's own manifests. There is
+// one of those, too (backup_manifest), with the SHA-256 of every file, so that
 // pg_verifybackup can be run on what is restored. Relation files are cut into
 // pages, so that another full backup stores only what has changed.
 //
-// The server checks the checksum of every page, where it has any. Pages that
-// fail are warnings of the point, which is partial then: the rest of the
-// cluster is there, and so are the pages as they are.
+// The checksum of every page is checked, where there are any. Pages that fail
+// are warnings of the point, which is partial then: the rest of the cluster is
+// there, and so are the pages as they are.
+//
+// # How files are read
+//
+// [Stream] takes what BASE_BACKUP sends over one connection. The server
+// announces the SHA-256 of every file in its manifest, and each is compared with
+// what arrived: one difference, one file that is missing or too many, and there
+// is no point.
+//
+// [Local] reads the data directory, between pg_backup_start and pg_backup_stop,
+// with several readers, and leaves out what BASE_BACKUP leaves out. The
+// directory has to be what the server of Conn works on, and no copy or standby
+// of it: a replication slot that was just made has to be there. The role may
+// have to be granted the two functions; an error says how. Links are followed to
+// tablespaces alone. What vanishes or shrinks while it is read is mended by the
+// WAL. A page that fails is read again, and is in order if it was changed since
+// the backup began. If the server ends meanwhile, there is no point.
+//
+// With the mode [backup.Incremental] or [backup.Differential], on Linux, Local
+// does not read files again whose size, times and inode are those of the point
+// before. That is safe only if no write can go unseen, so it is done only with
+// files that had not been touched for three seconds when that backup began,
+// whose checkpoint waits for all writes that are under way, and on file systems
+// whose times are those of the server's clock; where a tablespace lies on another
+// one than the data directory, or the source is a standby, everything is read.
+// A full backup reads everything.
 //
 // # WAL
 //
@@ -146,7 +169,16 @@ type Config struct {
 	// noted, and the backup goes on. Default: no row is written anywhere.
 	Watermark string
 
-	Workers int          // how many files a restore writes at once; default 4
+	// Data is the data directory of the cluster, if it is on this host and this
+	// process may read it; empty if not.
+	Data string
+
+	// Reader is how the files are read. If it is empty, it is Local where Data
+	// is what the server of Conn works on and the role may do what that takes,
+	// and else Stream; which it was is told to Logger.
+	Reader Reader
+
+	Workers int          // how many files a restore writes, and how many pieces a backup reads, at once; default 4
 	Logger  *slog.Logger // told of decisions; default: discards
 }
 
@@ -171,6 +203,12 @@ func New(c Config) (*Target, error) {
 	}
 	if c.Checkpoint != "" && c.Checkpoint != "fast" && c.Checkpoint != "spread" {
 		errs = append(errs, fmt.Errorf("field Checkpoint is %q, want fast or spread", c.Checkpoint))
+	}
+	if c.Reader != "" && c.Reader != Stream && c.Reader != Local {
+		errs = append(errs, fmt.Errorf("field Reader is %q, want stream, local or nothing", c.Reader))
+	}
+	if c.Reader == Local && c.Data == "" {
+		errs = append(errs, errors.New("field Data is empty, and field Reader is local: want the data directory"))
 	}
 	if c.Workers < 0 || c.Workers > 1024 {
 		errs = append(errs, fmt.Errorf("field Workers is %d, want 0 to 1024", c.Workers))

@@ -71,8 +71,8 @@ func Preflight(ctx context.Context, c Config, r ReceiverConfig) ([]Finding, erro
 		return nil, fmt.Errorf("postgres preflight: %w", advised(err))
 	}
 	defer hangUp(conn)
-	p := &preflight{conn: conn, slot: cmp.Or(r.Slot, "holdfast")}
-	for _, look := range []func(context.Context) error{p.readSettings, p.version, p.wal, p.senders, p.role, p.durability, p.archiving, p.slots} {
+	p := &preflight{conn: conn, c: c, database: plain.Database, user: plain.User, slot: cmp.Or(r.Slot, "holdfast")}
+	for _, look := range []func(context.Context) error{p.readSettings, p.version, p.wal, p.senders, p.role, p.reader, p.durability, p.archiving, p.slots} {
 		if err := look(ctx); err != nil {
 			return nil, fmt.Errorf("postgres preflight: %w", err)
 		}
@@ -87,6 +87,9 @@ func rank(s Severity) int { return slices.Index([]Severity{Blocks, Weakens, Advi
 
 type preflight struct {
 	conn     *pgconn.PgConn
+	c        Config
+	database string
+	user     string
 	slot     string
 	settings map[string]string
 	found    []Finding
@@ -184,6 +187,25 @@ func (p *preflight) role(ctx context.Context) error {
 		p.add(Finding{Severity: Blocks, Subject: "role " + r[0], What: "it may not replicate", Why: "base backups and WAL come over the replication protocol",
 			SQL: []string{"ALTER ROLE " + pgx.Identifier{r[0]}.Sanitize() + " REPLICATION;"}})
 	}
+	return nil
+}
+
+// reader is about what the role may call to read files.
+func (p *preflight) reader(ctx context.Context) error {
+	r := p.c.Reader
+	if r == "" && p.c.Data != "" {
+		r = Local
+	}
+	missing, err := lacking(ctx, p.conn, r)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	f := Finding{Severity: Blocks, Subject: "functions", What: "role " + p.user + " may not call " + strings.Join(missing, ", ") + ` in the database "` + p.database + `"`,
+		Why: "the reader " + string(r) + " calls them", SQL: grant(p.user, missing)}
+	if p.c.Reader == "" {
+		f.Severity, f.Why = Weakens, "the data directory is not read directly without, but over the connection, which is slower"
+	}
+	p.add(f)
 	return nil
 }
 
