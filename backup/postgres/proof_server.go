@@ -454,6 +454,9 @@ func (p *prover) stop(ctx context.Context, dir, mode string) error {
 			return err
 		}
 	}
+	if at := p.socketDir(); at != "" && at != dir {
+		return nil // somebody else has begun to use it
+	}
 	// Otherwise pg_ctl restart would take the options of the proof.
 	if err := os.Remove(filepath.Join(p.c.Data, "postmaster.opts")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

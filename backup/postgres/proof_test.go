@@ -61,7 +61,7 @@ func TestProve(t *testing.T) {
 		t.Fatal(n)
 	}
 	p.SQL(t, `insert into "odd ""t" values (0, 'last')`)
-	last := p.SQL(t, `select to_char(timestamp at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') from pg_last_committed_xact()`)
+	last, xid, _ := strings.Cut(p.SQL(t, `select to_char(timestamp at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), xid from pg_last_committed_xact()`), "|")
 	archive(t, repo, p, 1, point.Logs[0].From)
 	dir := filepath.Join(p.Dir, "restored")
 	began := time.Now()
@@ -144,7 +144,9 @@ default_transaction_read_only = on
 		}
 	})
 	t.Run("exact", func(t *testing.T) {
-		proofOfMoment(t, p, c, last, func(dir string) { restore(t, repo, point, dir, map[string]string{"owner": ids(p)}) })
+		proofOfMoment(t, p, c, last, func(dir string) {
+			restore(t, repo, point, dir, map[string]string{"owner": ids(p), "target-xid": xid, "action": "pause"})
+		})
 	})
 	must(t, os.WriteFile(config, whole, 0o600))
 	t.Run("used", func(t *testing.T) { provenIsUsed(t, p, c) })
@@ -306,5 +308,39 @@ func TestProofRunsAs(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(dir + "/hfproof*"); len(left) > 0 {
 		t.Errorf("left over: %s", left)
+	}
+}
+
+// A server that somebody else has started meanwhile is left alone.
+func TestProofOfAnothers(t *testing.T) {
+	dir, err := os.MkdirTemp("", "pg")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	data := filepath.Join(dir, "data")
+	must(t, os.Mkdir(data, 0o700))
+	for name, content := range map[string]string{"data/PG_VERSION": "17\n", "data/postgresql.conf": "", "data/postmaster.opts": "theirs", "postgres": "#!/bin/sh\n",
+		"pg_ctl": "#!/bin/sh\nif [ $1 = start ]; then printf '1\\nx\\n0\\n5432\\n/elsewhere\\n' > " + data + "/postmaster.pid; sleep 1; exit 1; fi\ntouch " + dir + "/stopped\n"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755))
+	}
+	if os.Geteuid() == 0 {
+		must(t, os.Chown(data, 1234, 5678))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := os.Stat(data + "/postmaster.pid"); err == nil {
+				cancel()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, err := postgres.Prove(ctx, postgres.ProofConfig{Data: data, Bin: dir, Run: dir, RunAs: fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "stopped")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("it was stopped")
+	}
+	if b, _ := os.ReadFile(filepath.Join(data, "postmaster.opts")); string(b) != "theirs" {
+		t.Error("its options are gone")
 	}
 }

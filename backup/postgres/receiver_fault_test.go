@@ -61,9 +61,8 @@ func TestReceiverStoreAway(t *testing.T) {
 	if s.Waiting > 4*mib {
 		t.Errorf("%d bytes wait in memory", s.Waiting)
 	}
-	time.Sleep(2500 * time.Millisecond)
-	s = x.Status()
-	if !s.Connected || s.LagBytes == 0 || s.Lag < 2*time.Second || s.Received >= lsn(t, pg.SQL(t, "select pg_current_wal_flush_lsn()")) {
+	s = until(t, "more than twice as long as the server waits", x, func(s postgres.Status) bool { return s.Lag > 2*time.Second })
+	if !s.Connected || s.LagBytes == 0 || s.Received >= lsn(t, pg.SQL(t, "select pg_current_wal_flush_lsn()")) {
 		t.Errorf("after a while: %+v", s)
 	}
 	off.Store(false)

@@ -194,7 +194,7 @@ func testStandby(t *testing.T, p *testenv.PG) {
 	}
 	p.SQL(t, "checkpoint") // of which the standby makes a restart point
 	repo, _ := newRepository(t)
-	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: standby.Conn}))
+	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: standby.Conn, Watermark: "postgres"}))
 	stop()
 	dir := filepath.Join(p.Dir, "restored")
 	restore(t, repo, point, dir, nil)
@@ -203,5 +203,8 @@ func testStandby(t *testing.T, p *testenv.PG) {
 		t.Errorf("restored: %q", said)
 	}
 	stopped(t, r)
+	if proof, err := postgres.Prove(t.Context(), proofConfig(p, dir)); err != nil || !strings.Contains(fmt.Sprint(proof.NotDone), "the source is a standby") {
+		t.Errorf("%v\n%v", err, proof)
+	}
 	standby.Stop(t)
 }

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -151,6 +152,16 @@ func TestServerErrors(t *testing.T) {
 	}
 	if err := as("walker"); err != nil {
 		t.Errorf("a role with REPLICATION and nothing else: %v", err)
+	}
+	// What keeps a watermark from being written is told, and costs no backup.
+	repo, _ := newRepository(t)
+	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: strings.Replace(p.Socket, "user=postgres", "user=walker", 1), Watermark: "postgres"}))
+	dir := filepath.Join(p.Dir, "unmarked")
+	restore(t, repo, point, dir, map[string]string{"owner": ids(p)})
+	c := proofConfig(p, dir)
+	c.Amcheck, c.Rows = "none", "none"
+	if proof, err := postgres.Prove(t.Context(), c); err != nil || !strings.Contains(fmt.Sprint(proof.NotDone), "permission denied for database postgres") {
+		t.Errorf("%v\n%v", err, proof)
 	}
 	if err := as("nobody"); err == nil || !strings.Contains(err.Error(), "ALTER ROLE") {
 		t.Errorf("a role without REPLICATION: %v", err)

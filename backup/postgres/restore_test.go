@@ -2,8 +2,11 @@ package postgres_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +20,7 @@ func eachVersion(t *testing.T, test func(t *testing.T, p *testenv.PG)) {
 	for _, major := range versions {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
-			test(t, testenv.Postgres(t, major, testenv.PostgresOptions{WALSegmentMB: 1 << (major % 15)}))
+			test(t, testenv.Postgres(t, major, testenv.PostgresOptions{WALSegmentMB: map[int]int{15: 1, 17: 64, 18: 8}[major]}))
 		})
 	}
 }
@@ -96,8 +99,10 @@ func TestRestore(t *testing.T) {
 		}
 		p.SQL(t, `create tablespace "a Space" location '`+space+"'", `create database "däta 'b"" c"`,
 			`create table there (n) tablespace "a Space" as select generate_series(1, 1000)`,
-			"create unlogged table unlogged (n) as select generate_series(1, 1000)", "create table kept (n int)")
+			"create unlogged table unlogged (n) as select generate_series(1, 1000)",
+			`create database icu template template0 locale_provider icu icu_locale 'de-AT'`, "create table kept (n int)")
 		stop := load(t, p)
+		sorted := holdTemporary(t, p)
 		p.SQL(t, "insert into kept values (1)")
 		repo, _ := newRepository(t)
 		point := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
@@ -105,6 +110,13 @@ func TestRestore(t *testing.T) {
 		stop()
 		if point.Partial() {
 			t.Errorf("warnings: %v", point.Warnings)
+		}
+		view, err := repo.View(t.Context(), point.ID)
+		must(t, err)
+		for it, err := range view.Items(t.Context()) {
+			if must(t, err); temporary.MatchString(it.Path) {
+				t.Errorf("%s is backed up", it.Path)
+			}
 		}
 		moved := filepath.Join(odd, "space")
 		dir := filepath.Join(odd, "data")
@@ -117,9 +129,13 @@ func TestRestore(t *testing.T) {
 		if where := r.SQL(t, `select pg_tablespace_location(oid) from pg_tablespace where spcname = 'a Space'`); where != moved {
 			t.Errorf("the tablespace is in %s", where)
 		}
+		icu := strings.Replace(r.Socket, "dbname=postgres", "dbname=icu", 1)
+		if said := r.Run(t, "psql", "-AtqXd", icu, "-c", "select string_agg(c, '' order by c) from regexp_split_to_table('zäaA', '') c"); said != sorted {
+			t.Errorf("ICU sorts %q, it was %q", said, sorted)
+		}
 		stopped(t, r)
 		if p.Major != 17 { // see TestProve
-			if proof, err := postgres.Prove(t.Context(), proofConfig(p, dir)); err != nil || len(proof.Databases) != 3 {
+			if proof, err := postgres.Prove(t.Context(), proofConfig(p, dir)); err != nil || len(proof.Databases) != 4 {
 				t.Errorf("%v\n%v", err, proof)
 			}
 		}
@@ -132,4 +148,39 @@ func TestRestore(t *testing.T) {
 			}
 		}
 	})
+}
+
+// temporary matches files that are of no use behind a restart.
+var temporary = regexp.MustCompile(`(^|/)(t\d+_\d+|pgsql_tmp)`)
+
+// holdTemporary has a session hold a temporary table and a temporary file, and
+// returns what the database icu sorts.
+func holdTemporary(t *testing.T, p *testenv.PG) (sorted string) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.TryRun("psql", "-AtqXd", p.Socket, "-c", "set work_mem = '64kB'; create temp table mine (s) as select repeat('x', 1000) from generate_series(1, 3000); "+
+			"begin; declare c cursor for select s from mine a order by random(); fetch 1 from c; select pg_sleep(600)")
+	}()
+	t.Cleanup(func() {
+		p.TryRun("psql", "-Xd", p.Socket, "-c", "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()")
+		<-ended
+	})
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		var found int
+		filepath.WalkDir(filepath.Join(p.Data, "base"), func(path string, _ fs.DirEntry, _ error) error {
+			if temporary.MatchString(strings.TrimPrefix(path, p.Data)) {
+				found++
+			}
+			return nil
+		})
+		if found >= 3 { // table, directory, file
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the session has nothing temporary")
+		}
+	}
+	return p.Run(t, "psql", "-AtqXd", strings.Replace(p.Socket, "dbname=postgres", "dbname=icu", 1), "-c", "select string_agg(c, '' order by c) from regexp_split_to_table('zäaA', '') c")
 }

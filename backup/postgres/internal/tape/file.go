@@ -236,11 +236,30 @@ func (t *Tape) write(h *held, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := x.f.WriteAt(append(h.header(data), data...), x.size); err != nil {
+	frame := append(h.header(data), data...)
+	_, err = x.f.WriteAt(frame, x.size)
+	if err != nil && t.rewind(x) == nil { // the disk is full, of what nobody needs any more
+		_, err = x.f.WriteAt(frame, x.size)
+	}
+	if err != nil {
 		return errors.Join(err, x.f.Truncate(x.size)) // and what is left of it is no whole frame
 	}
 	h.file, h.at = x, x.size
 	x.size += int64(frameHeader + len(data))
+	return nil
+}
+
+// rewind empties the last file, if no frame is left.
+func (t *Tape) rewind(x *file) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.frames) > 0 || x.size == fileHeader {
+		return errors.New("nothing to be had")
+	}
+	if err := x.f.Truncate(fileHeader); err != nil {
+		return err
+	}
+	x.size, x.synced = fileHeader, fileHeader
 	return nil
 }
 
