@@ -49,7 +49,7 @@ func (p *Planner) plan(w *world) *Plan {
 			forget, trouble := p.planForget(w)
 			out.Actions = append(out.Actions, forget...)
 			problems = append(problems, trouble...)
-			out.Actions = append(out.Actions, p.planPrunes(w)...)
+			out.Actions = append(out.Actions, p.planPrunes(w, forget)...)
 			out.Actions = append(out.Actions, p.planDrills(w)...)
 		}
 		out.Blocked = problems

@@ -2,14 +2,17 @@ package dr
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 )
 
-// Prune says how often each site frees the space of what was forgotten there;
-// see [backup.Repository.Prune].
+// Prune says how often each site frees the space of what was forgotten there:
+// [backup.Repository.Prune], and of each log [backup.Log.Trim], so that it
+// begins where the oldest point needs it, and [backup.Log.Compact].
 type Prune struct {
 	Every Duration `yaml:"every,omitempty" json:"every,omitzero"` // 0 means 24 hours
 
@@ -30,14 +33,15 @@ type Pruning struct {
 	Site    string    `json:"site"`
 	Began   time.Time `json:"began"`
 	Took    Duration  `json:"took"`
-	Freed   int64     `json:"freed"`             // bytes
+	Freed   int64     `json:"freed"`             // bytes; what was copied out of what went is none of them
 	Pending int64     `json:"pending,omitempty"` // bytes that go when backups under way have ended
 	Error   string    `json:"error,omitempty"`
 }
 
-// planPrunes has a site pruned when it was last, or its oldest point was made,
-// so long ago. One that failed is tried again after a quarter of that.
-func (p *Planner) planPrunes(w *world) []Action {
+// planPrunes has a site pruned so long after the last time, the first time when
+// something is forgotten or points are that old. One that failed is tried again
+// after a quarter of that.
+func (p *Planner) planPrunes(w *world, forget []Action) []Action {
 	if p.config.Prune.Off || w.control != nil {
 		return nil
 	}
@@ -49,6 +53,9 @@ func (p *Planner) planPrunes(w *world) []Action {
 			continue
 		}
 		due, reason := points[0].Time.Add(every), fmt.Sprintf("no space was freed for %v", Duration(every))
+		if slices.ContainsFunc(forget, func(a Action) bool { return a.Site == site }) {
+			due, reason = w.now, "no space was ever freed"
+		}
 		for _, done := range w.prunes[site] {
 			switch again := done.Began.Add(every / 4); {
 			case done.Began.After(w.now): // the clock went back
@@ -66,19 +73,22 @@ func (p *Planner) planPrunes(w *world) []Action {
 }
 
 // prune frees what no point of a site needs.
-func (p *Planner) prune(ctx context.Context, site string) (backup.PruneReport, error) {
+func (p *Planner) prune(ctx context.Context, site string) (Pruning, error) {
+	done := Pruning{Site: site, Began: time.Now().UTC()}
 	unlock, err := p.busy.lock(ctx, "prune/"+site)
 	if err != nil {
-		return backup.PruneReport{}, err
+		return done, err
 	}
 	defer unlock()
-	done := Pruning{Site: site, Began: time.Now().UTC()}
-	var report backup.PruneReport
 	repo, err := p.Repository(ctx, site)
 	if err == nil {
+		var report backup.PruneReport
 		report, err = repo.Prune(ctx, backup.PruneOptions{})
+		done.Freed, done.Pending = report.Deleted.Bytes-report.Stored, report.Pending.Bytes
+		logs, failed := tidyLogs(ctx, repo)
+		done.Freed, err = max(0, done.Freed+logs), errors.Join(err, failed)
 	}
-	done.Took, done.Freed, done.Pending = Duration(time.Since(done.Began)), freed(report), report.Pending.Bytes
+	done.Took = Duration(time.Since(done.Began))
 	e := Event{Kind: EventPrune, Text: "space freed at " + site, Took: done.Took.Std(), Bytes: done.Freed}
 	if err != nil {
 		err = fmt.Errorf("prune %s: %w", site, err)
@@ -86,9 +96,26 @@ func (p *Planner) prune(ctx context.Context, site string) (backup.PruneReport, e
 	}
 	p.record(ctx, recordKey(kindPruning, site, done.Began), done)
 	p.event(e)
-	return report, err
+	return done, err
 }
 
-// freed is how many bytes a prune has made free in all; what was copied of
-// packs that went is none of them.
-func freed(r backup.PruneReport) int64 { return max(0, r.Deleted.Bytes-r.Stored) }
+// tidyLogs frees what no point needs of the logs of a repository, and makes few
+// objects of many. A log that fails does not keep others from it.
+func tidyLogs(ctx context.Context, repo *backup.Repository) (freed int64, err error) {
+	var errs []error
+	for name, err := range repo.Logs(ctx) {
+		if err != nil {
+			return freed, errors.Join(append(errs, err)...)
+		}
+		log, err := repo.Log(name)
+		if err != nil {
+			return freed, errors.Join(append(errs, err)...)
+		}
+		trimmed, err := log.Trim(ctx, backup.TrimOptions{})
+		errs = append(errs, err)
+		compacted, err := log.Compact(ctx)
+		errs = append(errs, err)
+		freed += trimmed.Deleted.Bytes + compacted.Deleted.Bytes - compacted.Written.Bytes
+	}
+	return freed, errors.Join(errs...)
+}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
@@ -50,28 +51,50 @@ func (f *fixture) change(place string) {
 	f.places.write(place, "big", string(b)+" ok")
 }
 
-// Space is freed so long after the first point, at both sites, and so long
-// after that again: what was forgotten in between is gone then, and the points that
-// are left can be restored.
+// isPrune, and prunes: those among the actions of a plan.
+func isPrune(a Action) bool { return a.Kind == ActPrune }
+
+func prunes(plan *Plan) (n int) {
+	for _, a := range plan.Actions {
+		if isPrune(a) {
+			n++
+		}
+	}
+	return n
+}
+
+// Space is freed at both sites when something is forgotten for the first time,
+// and so long after that again: what was forgotten in between is gone then,
+// and the points that are left can be restored.
 func TestPrune(t *testing.T) {
 	f := newFixture(t)
 	f.config.Prune.Every = Duration(2 * time.Hour)
 	synctest.Test(t, func(t *testing.T) {
 		p := f.planner(t)
-		isPrune := func(a Action) bool { return a.Kind == ActPrune }
-		for range 7 {
+		next := func() (*Plan, *Outcome) {
 			f.change("mem-a:/orders")
-			plan, _ := f.catchUp(t, p)
-			if slices.ContainsFunc(plan.Actions, isPrune) {
-				t.Fatalf("after %v: %v", time.Since(plan.Time), kinds(plan))
+			return f.catchUp(t, p)
+		}
+		var first time.Time
+		for range 12 {
+			plan, _ := next()
+			forgets := slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Kind == ActForget })
+			switch n := prunes(plan); {
+			case first.IsZero() && forgets && n == 2:
+				first = plan.Time
+			case n != 0 || first.IsZero() && forgets:
+				t.Fatalf("%v after the first: %v", plan.Time.Sub(first), kinds(plan))
+			}
+			if !first.IsZero() && time.Since(first) > 90*time.Minute {
+				break
 			}
 			time.Sleep(15 * time.Minute)
 		}
-		time.Sleep(15 * time.Minute)
+		time.Sleep(time.Until(first.Add(2 * time.Hour)))
 		before := [2]int64{stored(t, f, "mem://a/"), stored(t, f, "mem://b/")}
-		plan, out := f.catchUp(t, p)
-		if n := len(slices.DeleteFunc(slices.Clone(plan.Actions), func(a Action) bool { return !isPrune(a) })); n != 2 {
-			t.Errorf("%d prunes: %v", n, kinds(plan))
+		plan, out := next()
+		if prunes(plan) != 2 {
+			t.Errorf("after two hours: %v", kinds(plan))
 		}
 		for i, bucket := range []string{"mem://a/", "mem://b/"} {
 			if after := stored(t, f, bucket); after > before[i]*2/3 {
@@ -84,34 +107,95 @@ func TestPrune(t *testing.T) {
 			}
 		}
 		for _, site := range []string{PrimarySite, StandbySite} {
-			if all := prunings(t, p, site); len(all) != 1 || all[0].Error != "" || all[0].Freed == 0 || all[0].Site != site {
+			if all := prunings(t, p, site); len(all) != 2 || all[1].Error != "" || all[1].Freed == 0 || all[1].Site != site {
 				t.Errorf("%s: %+v", site, all)
 			}
 		}
 		if _, err := p.Drill(t.Context(), "orders"); err != nil {
 			t.Error(err)
 		}
-		if plan, _ := f.catchUp(t, f.planner(t)); slices.ContainsFunc(plan.Actions, isPrune) {
+		if plan, _ := f.catchUp(t, f.planner(t)); prunes(plan) != 0 {
 			t.Errorf("again at once, by another process: %v", kinds(plan))
-		}
-		time.Sleep(2 * time.Hour)
-		if plan, _ := f.catchUp(t, p); !slices.ContainsFunc(plan.Actions, isPrune) {
-			t.Errorf("not again after two hours: %v", kinds(plan))
 		}
 
 		// Not where it is off, nor where nobody knows when it was done last.
-		time.Sleep(2 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		f.config.Prune = Prune{Off: true}
-		if plan, err := f.planner(t).Plan(t.Context()); err != nil || slices.ContainsFunc(plan.Actions, isPrune) {
+		if plan, err := f.planner(t).Plan(t.Context()); err != nil || prunes(plan) != 0 {
 			t.Errorf("off: %v, %v", kinds(plan), err)
 		}
-		f.config.Prune = Prune{Every: Duration(2 * time.Hour)}
-		witness := f.stores["mem://c/"]
-		f.stores["mem://c/"] = providertest.NewFaulty(witness, func(c providertest.Call) providertest.Fault {
+		f.config.Prune = Prune{}
+		if plan, err := f.planner(t).Plan(t.Context()); err != nil || prunes(plan) != 0 {
+			t.Errorf("by the day: %v, %v", kinds(plan), err)
+		}
+		time.Sleep(22 * time.Hour)
+		if plan, err := f.planner(t).Plan(t.Context()); err != nil || prunes(plan) != 2 {
+			t.Errorf("after a day: %v, %v", kinds(plan), err)
+		}
+		f.stores["mem://c/"] = providertest.NewFaulty(f.stores["mem://c/"], func(providertest.Call) providertest.Fault {
 			return providertest.Fault{Before: errors.New("no witness")}
 		})
-		if plan, err := f.planner(t).Plan(t.Context()); err != nil || slices.ContainsFunc(plan.Actions, isPrune) {
+		if plan, err := f.planner(t).Plan(t.Context()); err != nil || prunes(plan) != 0 {
 			t.Errorf("without records: %v, %v", kinds(plan), err)
+		}
+	})
+}
+
+// logged is a target that writes a log, too, one segment for each point, and
+// needs it from there on.
+type logged struct{ placeTarget }
+
+func (l logged) Backup(ctx context.Context, s *backup.Session) error {
+	log, err := s.Log("wal")
+	if err != nil {
+		return err
+	}
+	at := uint64(time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) / time.Minute)
+	if err := log.Append(ctx, backup.Segment{Branch: 1, From: at, To: at + 1}, []byte{byte(at)}); err != nil {
+		return err
+	}
+	if err := s.NeedLog(backup.LogPosition{Log: "wal", Branch: 1, From: at, Consistent: at + 1}); err != nil {
+		return err
+	}
+	return l.placeTarget.Backup(ctx, s)
+}
+
+// Logs go with the points that need them, at both sites: a log begins where
+// the oldest point that is left needs it, whatever else is in it stays.
+func TestPruneTrimsLogs(t *testing.T) {
+	f := newFixture(t)
+	f.config.Prune.Every = Duration(2 * time.Hour)
+	f.config.Workloads = f.config.Workloads[:1]
+	f.parts.Targets["memory"] = func(_ context.Context, w Workload) (backup.Target, error) {
+		return logged{placeTarget{f.places, w.Source}}, nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		for n := 0; n < 4; time.Sleep(20 * time.Minute) { // the second time, at both sites
+			f.change("mem-a:/orders")
+			plan, _ := f.catchUp(t, p)
+			n += prunes(plan)
+		}
+		for _, site := range []string{PrimarySite, StandbySite} {
+			left := points(t, p, site, "orders")
+			repo, err := p.Repository(t.Context(), site)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log, err := repo.Log("wal")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var segments []uint64
+			for s, err := range log.Segments(t.Context(), 1, 0, 1<<40) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				segments = append(segments, s.From)
+			}
+			if len(left) == 0 || len(segments) != len(left) || segments[0] != left[0].Logs[0].From {
+				t.Errorf("%s: segments %v, points of %+v", site, segments, left[0].Logs)
+			}
 		}
 	})
 }
@@ -132,7 +216,7 @@ func TestServePrunes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- f.planner(t).Serve(ctx) }()
-		for range 6*3 + 3 { // three and a half hours, and the first is due after two
+		for range 9 { // an hour and a half; first is due when the fourth point is there
 			f.change("mem-a:/orders")
 			time.Sleep(10 * time.Minute)
 		}
@@ -142,7 +226,7 @@ func TestServePrunes(t *testing.T) {
 		}
 		f.stores["mem://a/"] = broken
 		p := f.planner(t)
-		if all := prunings(t, p, PrimarySite); len(all) != 3 || all[0].Error == "" || all[1].Began.Sub(all[0].Began) < 30*time.Minute {
+		if all := prunings(t, p, PrimarySite); len(all) != 2 || all[0].Error == "" || all[1].Began.Sub(all[0].Began) < 30*time.Minute {
 			t.Errorf("at the primary: %+v", all)
 		}
 		if all := prunings(t, p, StandbySite); len(all) != 1 || all[0].Error != "" {
@@ -154,7 +238,7 @@ func TestServePrunes(t *testing.T) {
 				failed++
 			}
 		}
-		if failed != 3 {
+		if failed != 2 {
 			t.Errorf("%d failures told", failed)
 		}
 	})

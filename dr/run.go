@@ -93,8 +93,8 @@ func (p *Planner) act(ctx context.Context, plan *Plan, a Action, r *ActionResult
 	case ActForget:
 		return p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason)
 	case ActPrune:
-		report, err := p.prune(ctx, a.Site)
-		r.BytesFreed = freed(report)
+		done, err := p.prune(ctx, a.Site)
+		r.BytesFreed = done.Freed
 		return err
 	case ActDrill:
 		proof, err := p.drill(ctx, w, a.Point)

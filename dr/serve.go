@@ -43,10 +43,7 @@ func (p *Planner) Serve(ctx context.Context) error {
 		wg.Go(func() { s.backups(ctx, w) })
 	}
 	wg.Go(func() { s.replication(ctx) })
-	wg.Go(func() { s.every(ctx, retentionGap, s.retention) })
-	if !p.config.Prune.Off {
-		wg.Go(func() { s.every(ctx, max(pollMost, min(p.config.Prune.every()/10, retentionGap)), s.prunes) })
-	}
+	wg.Go(func() { s.every(ctx, max(pollMost, min(p.config.Prune.every()/10, retentionGap)), s.retention) })
 	wg.Go(func() { s.every(ctx, p.lookGap(), s.objectives) })
 	if every := p.config.Drill.Every.Std(); every > 0 {
 		wg.Go(func() { s.every(ctx, max(pollMost, min(every/10, time.Hour)), s.drills) })
@@ -228,7 +225,8 @@ func (s *server) replication(ctx context.Context) {
 	}
 }
 
-// retention forgets what the policies say, once everything has been read.
+// retention forgets what the policies say, once everything has been read, and
+// frees space.
 func (s *server) retention(ctx context.Context) {
 	w, err := s.p.read(ctx)
 	if err != nil || w.between {
@@ -244,15 +242,12 @@ func (s *server) retention(ctx context.Context) {
 		}
 		s.p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason) // its event says what went wrong
 	}
+	s.prunes(ctx, w, actions)
 }
 
-// prunes frees space where that is due.
-func (s *server) prunes(ctx context.Context) {
-	w, err := s.p.read(ctx)
-	if err != nil || w.between {
-		return
-	}
-	for _, a := range s.p.planPrunes(w) {
+// prunes frees space where that is due, after something was forgotten.
+func (s *server) prunes(ctx context.Context, w *world, forgotten []Action) {
+	for _, a := range s.p.planPrunes(w, forgotten) {
 		if ctx.Err() != nil {
 			return
 		}
