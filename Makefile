@@ -3,7 +3,7 @@ SHELL := /bin/bash
 GO    ?= go
 BIN   := $(CURDIR)/bin
 
-.PHONY: help test test-fips setup check unit race long simulate simulate-short soak fmt vet staticcheck tidy cross fuzz fuzz-short bench-backup bench-blob bench-scale clean
+.PHONY: help test test-fips setup check unit race long simulate simulate-short soak fmt vet staticcheck tidy cross fuzz fuzz-short bench-backup bench-blob bench-postgres bench-scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ bench-backup: ## compare with restic and borg, BENCH='-size 300 -rounds 3' for l
 
 bench-blob: ## compare provider/aws with rclone on one S3 server, near and 20 ms away; BENCH='-rounds 1 -small 500' for less; Linux, and Debian for rclone
 	cd internal/bench && $(GO) build -o $(BIN)/bench . && $(BIN)/bench blob $(BENCH)
+
+bench-postgres: ## compare backup/postgres with pgBackRest and pg_basebackup, in one container; BENCH='-size 300 -rounds 1' for less; Docker
+	cd internal/bench && CGO_ENABLED=0 $(GO) build -o $(BIN)/bench . && $(BIN)/bench postgres -image $$(cd ../.. && $(GO) run ./internal/testenv/prepare postgres) $(BENCH)
 
 SCALE ?=
 CHUNKS ?= 50000000

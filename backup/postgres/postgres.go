@@ -41,9 +41,14 @@
 // WAL. A page that fails is read again, and is in order if it was changed since
 // the backup began. If the server ends meanwhile, there is no point.
 //
-// With the mode [backup.Incremental] or [backup.Differential], on Linux, Local
-// does not read files again whose size, times and inode are those of the point
-// before. That is safe only if no write can go unseen, so it is done only with
+// [Parallel] reads in the same way, through SQL functions of the server and over
+// several sessions: nothing is needed but a role that was granted five of them.
+// It is for servers far away, where one connection is slow. What a server shows
+// there is behind links, so links in the data directory are followed by it.
+//
+// With the mode [backup.Incremental] or [backup.Differential], Parallel, and
+// on Linux Local, do not read files again whose size, times and, locally, inode
+// are those of the point before. That is safe only if no write can go unseen, so it is done only with
 // files that had not been touched for three seconds when that backup began,
 // whose checkpoint waits for all writes that are under way, and on file systems
 // whose times are those of the server's clock; where a tablespace lies on another
@@ -204,8 +209,8 @@ func New(c Config) (*Target, error) {
 	if c.Checkpoint != "" && c.Checkpoint != "fast" && c.Checkpoint != "spread" {
 		errs = append(errs, fmt.Errorf("field Checkpoint is %q, want fast or spread", c.Checkpoint))
 	}
-	if c.Reader != "" && c.Reader != Stream && c.Reader != Local {
-		errs = append(errs, fmt.Errorf("field Reader is %q, want stream, local or nothing", c.Reader))
+	if c.Reader != "" && c.Reader != Stream && c.Reader != Parallel && c.Reader != Local {
+		errs = append(errs, fmt.Errorf("field Reader is %q, want stream, parallel, local or nothing", c.Reader))
 	}
 	if c.Reader == Local && c.Data == "" {
 		errs = append(errs, errors.New("field Data is empty, and field Reader is local: want the data directory"))

@@ -17,8 +17,9 @@ type Reader string
 
 // The readers.
 const (
-	Stream Reader = "stream" // what BASE_BACKUP sends, over one connection
-	Local  Reader = "local"  // Config.Data
+	Stream   Reader = "stream"   // what BASE_BACKUP sends, over one connection
+	Parallel Reader = "parallel" // what functions of the server return, over several
+	Local    Reader = "local"    // Config.Data
 )
 
 // A reader reads a cluster into a session: begin, read, end, in this order.
@@ -39,6 +40,18 @@ func (t *Target) reader(ctx context.Context, src *source, slot slot) (r reader, 
 	}
 	if name == Stream {
 		return &streamReader{t: t, src: src}, name, nil
+	}
+	if name == Parallel {
+		files, err := t.openRemote(ctx, t.c.Workers)
+		if err != nil {
+			return nil, "", err
+		}
+		w, err := t.newWalker(ctx, src, slot, Parallel, files)
+		if err != nil {
+			files.close()
+			return nil, "", err
+		}
+		return w, Parallel, nil
 	}
 	w, err := t.localReader(ctx, src, slot)
 	if err == nil {
@@ -126,8 +139,12 @@ func (w *walker) prepare(ctx context.Context) error {
 
 // functions are those that readers call, which not everybody may.
 func functions(r Reader) []string {
-	if r == Local {
-		return []string{"pg_backup_start(text, boolean)", "pg_backup_stop(boolean)"}
+	both := []string{"pg_backup_start(text, boolean)", "pg_backup_stop(boolean)"}
+	switch r {
+	case Local:
+		return both
+	case Parallel:
+		return append(both, "pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)", "pg_read_binary_file(text, bigint, bigint, boolean)")
 	}
 	return nil
 }

@@ -256,18 +256,19 @@ func (w *walker) walk(ctx context.Context, dir string) error {
 func (w *walker) take(ctx context.Context, f *found) error {
 	oid, rest, inside := tablespacePath(f.path)
 	inside = inside && rest == ""
+	at := slices.IndexFunc(w.spaces, func(s tablespace) bool { return s.OID == oid })
 	switch {
 	case f.path == "pg_wal":
 		return w.emptyWAL(f)
 	case f.path == controlPath:
 		return nil // comes last
-	case inside && slices.ContainsFunc(w.spaces, func(s tablespace) bool { return s.OID == oid && strings.HasPrefix(s.Location, "/") }):
+	case inside && at < 0:
+		return nil // of a tablespace that was made meanwhile: it is in the WAL
+	case inside && strings.HasPrefix(w.spaces[at].Location, "/"):
 		return w.walkSpace(ctx, f.path)
 	case f.kind.IsRegular():
 		w.list = append(w.list, f)
 		return nil
-	case inside && f.kind&fs.ModeSymlink != 0:
-		return nil // of a tablespace that was made meanwhile
 	case !f.kind.IsDir():
 		w.t.c.Logger.Warn("left out: it is no file and no directory", "path", f.path)
 		return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/files"
+	"github.com/holdfast-go/holdfast/backup/postgres"
 	"github.com/holdfast-go/holdfast/provider/local"
 )
 
@@ -26,6 +27,8 @@ import (
 //	drive KEYFILE REPOSITORY check
 //	drive KEYFILE REPOSITORY structure
 //	drive KEYFILE REPOSITORY prune KEEP
+//	drive KEYFILE REPOSITORY pg-backup READER CONN DATA MODE
+//	drive KEYFILE REPOSITORY pg-restore DIRECTORY OVERWRITE
 //
 // Run by hand with BENCH_PROFILE set, it writes the profiles BENCH_PROFILE.cpu
 // and BENCH_PROFILE.mem, the latter of all that was ever allocated.
@@ -67,6 +70,9 @@ func step(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if rest := args[3:]; what == "pg-backup" || what == "pg-restore" {
+		return postgresStep(ctx, repo, what, rest)
+	}
 	target, err := files.New(files.Config{Root: arg})
 	if err != nil {
 		return err
@@ -79,14 +85,7 @@ func step(ctx context.Context, args []string) (err error) {
 		}
 		return err
 	case "restore":
-		var last backup.PointID
-		for p, err := range repo.Points(ctx, "bench") {
-			if err != nil {
-				return err
-			}
-			last = p.ID
-		}
-		return repo.Restore(ctx, last, target, backup.Destination{Location: arg}, backup.RestoreOptions{})
+		return restoreLast(ctx, repo, target, backup.Destination{Location: arg})
 	case "check", "structure":
 		report, err := repo.Check(ctx, backup.CheckOptions{ReadData: what == "check"})
 		if err == nil && !report.OK() {
@@ -97,6 +96,37 @@ func step(ctx context.Context, args []string) (err error) {
 		return prune(ctx, repo, arg)
 	}
 	return fmt.Errorf("drive: unknown step %q", what)
+}
+
+func restoreLast(ctx context.Context, repo *backup.Repository, target backup.Target, d backup.Destination) error {
+	var last backup.PointID
+	for p, err := range repo.Points(ctx, "bench") {
+		if err != nil {
+			return err
+		}
+		last = p.ID
+	}
+	return repo.Restore(ctx, last, target, d, backup.RestoreOptions{})
+}
+
+// postgresStep backs a cluster up or restores it.
+func postgresStep(ctx context.Context, repo *backup.Repository, what string, args []string) error {
+	if what == "pg-restore" {
+		target, err := postgres.New(postgres.Config{})
+		if err != nil {
+			return err
+		}
+		return restoreLast(ctx, repo, target, backup.Destination{Location: args[0], Options: map[string]string{"overwrite": args[1], "target": "consistent"}})
+	}
+	target, err := postgres.New(postgres.Config{Reader: postgres.Reader(args[0]), Conn: args[1], Data: args[2]})
+	if err != nil {
+		return err
+	}
+	p, err := repo.Backup(ctx, "bench", target, backup.BackupOptions{Mode: backup.Mode(args[3])})
+	if err == nil && p.WarningCount > 0 {
+		err = fmt.Errorf("backup: %d warnings, the first: %v", p.WarningCount, p.Warnings[0])
+	}
+	return err
 }
 
 // prune forgets all but the newest points and frees their space.

@@ -74,6 +74,8 @@ func run(ctx context.Context, args []string) error {
 			return walk(args[1:])
 		case "blob":
 			return blob(ctx, args[1:], os.Stdout)
+		case "postgres":
+			return postgresBench(ctx, args[1:], os.Stdout)
 		case "delay":
 			return delay(ctx, args[1:])
 		case "client":

@@ -1,5 +1,7 @@
 package testenv
 
+import "context"
+
 // postgres is the image of all versions: 17 with every tool from Debian, 15
 // from the Debian before, 18 from npm, which has initdb, pg_ctl and postgres
 // alone. pgBackRest is there to be measured against.
@@ -46,4 +48,15 @@ func postgresPrograms(major int) map[string]string {
 		programs["pgbackrest"] = "/usr/bin/pgbackrest"
 	}
 	return programs
+}
+
+// PostgresImage is the name of the image, which is made unless it is there: for
+// what runs in it and is no test.
+func PostgresImage(ctx context.Context, say func(string)) (string, error) {
+	docker, err := connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer docker.Close()
+	return postgres.prepare(ctx, docker, say)
 }
