@@ -132,12 +132,12 @@ func ownObjects(class, oid string) string {
 	return `NOT EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.classid = 'pg_catalog.` + class + `'::regclass AND x.objid = ` + oid + ` AND x.deptype = 'e')`
 }
 
-// tables lists those with rows of their own, without their number. Of unlogged
-// ones a standby has no rows.
+// tables lists those with rows of their own, without their number; -1 is of an
+// unlogged one, of which a standby has no rows, and a dump of it neither.
 func tables(ctx context.Context, q *pgx.Conn) ([]table, error) {
 	return query[table](ctx, q, `
-		SELECT n.nspname::text, c.relname::text, 0::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind = 'r' AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_is_in_recovery()) AND `+userSchemas+`
+		SELECT n.nspname::text, c.relname::text, CASE WHEN c.relpersistence = 'u' AND pg_is_in_recovery() THEN -1 ELSE 0 END::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind = 'r' AND c.relpersistence IN ('p', 'u') AND `+userSchemas+`
 			AND `+ownObjects("pg_class", "c.oid")+` ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`)
 }
 
@@ -147,6 +147,10 @@ func (t table) String() string { return ident(t.Schema) + "." + ident(t.Name) }
 // there are of each kind.
 func count(ctx context.Context, q *pgx.Conn, all []table) (objects map[string]int64, err error) {
 	for i := range all {
+		if all[i].Rows < 0 {
+			all[i].Rows = 0
+			continue
+		}
 		if err := q.QueryRow(ctx, `SELECT count(*) FROM ONLY `+all[i].String()).Scan(&all[i].Rows); err != nil {
 			return nil, fmt.Errorf("count rows of %s: %w", all[i], classed(err))
 		}

@@ -27,7 +27,7 @@ func TestOnServers(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, *world){"target": testTarget, "many databases": testManyDatabases, "consent": testConsent,
 		"restores meet": testRestoresMeet, "crash": testCrash, "cancelled dump": testCancelledDump,
-		"lost dump": testLostDump, "stubborn program": testStubbornProgram, "damaged dump": testDamagedDump, "failed restore": testFailedRestore, "plain role": testPlainRole} {
+		"lost dump": testLostDump, "stubborn program": testStubbornProgram, "damaged dump": testDamagedDump, "failed restore": testFailedRestore, "plain role": testPlainRole, "standby": testStandby} {
 		newer.run(t, "17 "+name, test)
 	}
 	testRestoredIsWhatWasDumped(t, older, newer)
@@ -357,4 +357,29 @@ func points(t *testing.T, w *world) (n int) {
 		n++
 	}
 	return n
+}
+
+// A standby is as good a source, and is not written to.
+func testStandby(t *testing.T, w *world) {
+	w.small(t, "small")
+	w.in(t, "small", `CREATE UNLOGGED TABLE public.lost AS SELECT generate_series(1, 10) n`, `SELECT lo_from_bytea(0, 'large')`)
+	dir := filepath.Join(w.Dir, "standby")
+	w.Run(t, "pg_basebackup", "-D", dir, "-d", w.Conn, "-c", "fast", "-R")
+	standby := &world{PG: w.Second(t, dir), bin: w.bin, dir: w.dir, repo: w.repo}
+	defer standby.Kill9(t)
+	lsn := w.list(t, "postgres", `SELECT pg_current_wal_flush_lsn()::text`)[0]
+	for late := time.Now().Add(time.Minute); standby.list(t, "postgres", `SELECT (pg_last_wal_replay_lsn() >= $1::pg_lsn)::text`, lsn)[0] != "true"; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("the standby does not follow")
+		}
+	}
+	p := standby.backup(t, standby.target(t, Config{Databases: []string{"small"}}))
+	if p.Partial() {
+		t.Errorf("%v", p.Warnings)
+	}
+	if err := w.restore(t, w.target(t, Config{}), p, "database=copy"); err != nil {
+		t.Fatal(err)
+	}
+	w.in(t, "small", `TRUNCATE public.lost`) // whose rows no standby has
+	compare(t, w.mustState(t, "copy"), w.mustState(t, "small"))
 }
