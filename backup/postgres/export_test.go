@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
@@ -9,6 +10,13 @@ import (
 
 // OptionsOf are those of a destination that mean a target.
 func OptionsOf(t RecoveryTarget) map[string]string { return t.target().options() }
+
+// CommitBehind says where the segment ends that has the first commit behind a
+// time, of a log on timeline 1 from a position on.
+func CommitBehind(ctx context.Context, log *backup.Log, from, to wal.LSN, at time.Time, few wal.LSN) (wal.LSN, error) {
+	r := &recovery{log: log, b: base{Timeline: 1, Start: from, Stop: from, Segment: 1 << 20}, end: to, target: target{at: at}}
+	return r.commitBehind(ctx, few)
+}
 
 // FetchWAL does for a stretch of WAL what a backup does for its own.
 func (t *Target) FetchWAL(ctx context.Context, log *backup.Log, timeline uint32, from, to wal.LSN) error {

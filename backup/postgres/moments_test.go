@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
-var momentsFlag = flag.Int("moments", 0, "to how many random times of each version TestMoments returns; 0: a few, and all versions with HOLDFAST_LONG=1")
+var momentsFlag = flag.Int("moments", 0, "to how many random times of each version TestMoments returns; 0: a few; of all versions with HOLDFAST_LONG=1")
 
 // A past is a cluster with two bases, its WAL in a log as a receiver put it
 // there, transactions from several connections all the while, and a promotion.
@@ -52,7 +53,7 @@ func newPast(t *testing.T, major int) *past {
 	stop := p.work(t)
 	for range 2 {
 		p.grow(t)
-		p.bases = append(p.bases, backUp(t, p.repo, newTarget(t, postgres.Config{Conn: p.pg.Conn})))
+		p.bases = append(p.bases, p.base(t))
 		p.pg.SQL(t, fmt.Sprintf("select pg_create_restore_point('point %d')", len(p.bases)))
 	}
 	p.grow(t)
@@ -78,6 +79,26 @@ func newPast(t *testing.T, major int) *past {
 	return p
 }
 
+// base makes a backup, during which transactions are committed.
+func (p *past) base(t *testing.T) backup.Point {
+	t.Helper()
+	var once sync.Once
+	during := func(backup.Progress) {
+		once.Do(func() {
+			before, _ := p.pg.TryRun("psql", "-AtqXd", p.pg.Socket, "-c", "select count(*) + 5 from ledger")
+			for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+				if said, _ := p.pg.TryRun("psql", "-AtqXd", p.pg.Socket, "-c", "select count(*) > "+strings.TrimSpace(before)+" from ledger"); strings.TrimSpace(said) == "t" {
+					return
+				}
+			}
+			t.Error("there is no load during the backup")
+		})
+	}
+	point, err := p.repo.Backup(t.Context(), "db", newTarget(t, postgres.Config{Conn: p.pg.Conn}), backup.BackupOptions{Progress: during})
+	must(t, err)
+	return point
+}
+
 // work keeps transactions coming, of which one in ten is rolled back.
 func (p *past) work(t *testing.T) (stop func()) {
 	t.Helper()
@@ -99,11 +120,12 @@ func (p *past) work(t *testing.T) (stop func()) {
 	return stop
 }
 
-// grow waits for so many transactions more.
+// grow waits for transactions over a second or more.
 func (p *past) grow(t *testing.T) {
 	t.Helper()
+	began := time.Now()
 	before, _ := strconv.Atoi(p.pg.SQL(t, "select count(*) from ledger"))
-	for end := time.Now().Add(time.Minute); p.pg.SQL(t, fmt.Sprintf("select count(*) > %d from ledger", before+150)) != "t"; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Since(began) < time.Second || p.pg.SQL(t, fmt.Sprintf("select count(*) > %d from ledger", before+120)) != "t"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("there is no load")
 		}
@@ -246,19 +268,18 @@ func (p *past) moments(t *testing.T, n int, rng *rand.Rand) (out []moment) {
 	if len(commits) < 200 {
 		t.Fatalf("%d commits behind the first base", len(commits))
 	}
-	begin, end := commits[0].Time, commits[len(commits)-2].Time
-	if room := p.bases[1].Time.Sub(begin); room > time.Second/5 {
-		begin = begin.Add(time.Second / 5) // when a base began is known no better
-	} else {
-		t.Fatalf("the second base began %v after the first had ended", room)
-	}
+	// When a base began is known to a fifth of a second.
+	begin, end := p.bases[0].Ended.Add(time.Second/5), commits[len(commits)-2].Time
 	for i := range n {
 		// Spread, so that each base has its turn, and random.
 		step := end.Sub(begin) / time.Duration(n)
 		at := begin.Add(time.Duration(i)*step + time.Duration(rng.Int64N(int64(step)))).Truncate(time.Microsecond)
-		if i == 0 {
+		switch second := p.bases[1].Ended.Add(time.Second / 5); {
+		case i == 0:
 			at = begin.Add(time.Duration(rng.Int64N(int64(p.bases[1].Time.Sub(begin))))).Truncate(time.Microsecond)
-		} else if i%4 == 3 {
+		case i == n-1:
+			at = second.Add(time.Duration(rng.Int64N(int64(end.Sub(second))))).Truncate(time.Microsecond)
+		case i%4 == 3:
 			at = commits[rng.IntN(len(commits)-1)].Time // to the microsecond
 		}
 		out = append(out, atTime(at))
@@ -283,20 +304,22 @@ func TestMoments(t *testing.T) {
 	long := os.Getenv("HOLDFAST_LONG") != ""
 	for _, major := range versions {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
-			n := *momentsFlag
+			times, others := 2, 1 // of each kind
 			switch {
-			case n == 0 && long:
-				n = map[int]int{15: 2, 17: 5, 18: 2}[major]
-			case n == 0 && major != 17:
+			case *momentsFlag > 0:
+				times, others = *momentsFlag, 7
+			case !long && major != 17:
 				t.Skip("with HOLDFAST_LONG=1, or -moments 20")
-			case n == 0:
-				n = 3
+			case long && major == 17:
+				times, others = 4, 7
 			}
+			t.Parallel()
 			p := newPast(t, major)
 			seed := uint64(time.Now().UnixNano())
-			all := p.moments(t, n, rand.New(rand.NewPCG(seed, 0)))
-			if !long && *momentsFlag == 0 {
-				all = append(all[:n], all[n+int(seed%6)]) // one of the others
+			all := p.moments(t, times, rand.New(rand.NewPCG(seed, 0)))
+			for i := range 7 - others {
+				at := times + int(seed+uint64(i))%(7-i)
+				all = slices.Delete(all, at, at+1)
 			}
 			used := map[backup.PointID]int{}
 			for i, m := range all {
@@ -310,17 +333,10 @@ func TestMoments(t *testing.T) {
 			if len(used) != 2 {
 				t.Errorf("of two bases, %d were used", len(used))
 			}
-			if !long && *momentsFlag == 0 {
+			if major == 17 {
 				t.Run("refused", p.refused)
 				t.Run("planned", p.planned)
 			}
-		})
-	}
-	if long {
-		t.Run("of it", func(t *testing.T) {
-			p := newPast(t, 17)
-			t.Run("refused", p.refused)
-			t.Run("planned", p.planned)
 		})
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres"
+	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
 )
 
 // A plan is data, and reads well.
@@ -25,5 +27,46 @@ func TestPlanString(t *testing.T) {
 `
 	if got := p.String(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// The segment with the first commit behind a time is found without looking at
+// each: where many have none, and where a commit has overtaken others.
+func TestCommitBehind(t *testing.T) {
+	repo, _ := newRepository(t)
+	log, err := repo.Log(postgres.LogName(1))
+	must(t, err)
+	epoch := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	const size, n = 100, 60
+	last := func(i int) time.Time {
+		at := epoch.Add(time.Duration(i) * 10 * time.Second)
+		switch {
+		case i < 5 || i%7 == 0 || i > 30 && i < 40: // none in these
+			return time.Time{}
+		case i == 22:
+			return at.Add(40 * time.Second) // behind those of the next three
+		}
+		return at
+	}
+	for i := range n {
+		s := backup.Segment{Branch: 1, From: uint64(i * size), Last: last(i)}
+		s.First = s.Last
+		must(t, log.Append(t.Context(), s, make([]byte, size)))
+	}
+	for i := -1; i <= n; i++ {
+		at := epoch.Add(time.Duration(i)*10*time.Second + time.Duration(i%2)*time.Second)
+		want := wal.LSN(n * size)
+		for j := range n {
+			if last(j).After(at) {
+				want = wal.LSN((j + 1) * size)
+				break
+			}
+		}
+		for _, few := range []wal.LSN{150, 1000, 1 << 20} {
+			got, err := postgres.CommitBehind(t.Context(), log, 0, n*size, at, few)
+			if err != nil || got != want {
+				t.Fatalf("%v, few %d: %v, want %v, %v", at, few, got, want, err)
+			}
+		}
 	}
 }

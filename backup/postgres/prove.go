@@ -146,7 +146,7 @@ func (r *recovery) reachTime(ctx context.Context, c backup.Coverage) (end wal.LS
 			return 0, err
 		}
 	}
-	return r.commitBehind(ctx)
+	return r.commitBehind(ctx, fewBytes)
 }
 
 // behind reports whether a commit of that moment ends recovery.
@@ -234,12 +234,12 @@ func (r *recovery) legs() (out []leg) {
 
 // commitBehind finds the segment of the log that has the commit with which
 // recovery ends: no more WAL is read.
-func (r *recovery) commitBehind(ctx context.Context) (end wal.LSN, err error) {
+func (r *recovery) commitBehind(ctx context.Context, few wal.LSN) (end wal.LSN, err error) {
 	for _, l := range r.legs() {
 		if l.from >= l.to {
 			continue
 		}
-		from, err := r.skip(ctx, l)
+		from, err := r.skip(ctx, l, few)
 		if err != nil {
 			return 0, err
 		}
@@ -262,9 +262,9 @@ const (
 
 // skip returns a position of a leg before which all commits are before the
 // target.
-func (r *recovery) skip(ctx context.Context, l leg) (wal.LSN, error) {
+func (r *recovery) skip(ctx context.Context, l leg, few wal.LSN) (wal.LSN, error) {
 	lo, hi := l.from, l.to
-	for hi > lo && hi-lo > fewBytes {
+	for hi > lo && hi-lo > few {
 		mid := lo + (hi-lo)/2
 		s, err := r.commitAt(ctx, l.timeline, mid, hi)
 		if err != nil {

@@ -66,51 +66,6 @@ func archive(t *testing.T, repo *backup.Repository, p *testenv.PG, timeline uint
 	return end
 }
 
-// A restored cluster stops at the target, and nowhere else.
-func TestTargets(t *testing.T) {
-	longOnly(t)
-	t.Parallel()
-	p := testenv.Postgres(t, 17, testenv.PostgresOptions{WALSegmentMB: 1})
-	repo, _ := newRepository(t)
-	p.SQL(t, "create table t (n int)", "insert into t values (0)")
-	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
-	var times, xids, lsns []string
-	for n := 1; n <= 4; n++ {
-		// The row, and the position behind its commit.
-		p.SQL(t, "select pg_sleep(0.02)")
-		xids = append(xids, p.SQL(t, fmt.Sprintf("insert into t values (%d) returning pg_current_xact_id()", n)))
-		lsns = append(lsns, p.SQL(t, "select pg_current_wal_insert_lsn()"))
-		times = append(times, p.SQL(t, `select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`))
-		p.SQL(t, fmt.Sprintf("select pg_create_restore_point('point %d')", n))
-	}
-	archive(t, repo, p, 1, point.Logs[0].From)
-	for i, c := range []struct {
-		options map[string]string
-		want    string
-	}{
-		{nil, "0 1 2 3 4"},
-		{map[string]string{"target": "consistent"}, "0"},
-		{map[string]string{"target-time": times[1]}, "0 1 2"},
-		{map[string]string{"target-xid": xids[1]}, "0 1 2"},
-		{map[string]string{"target-xid": xids[1], "exclusive": "true"}, "0 1"},
-		{map[string]string{"target-lsn": lsns[2]}, "0 1 2 3"},
-		{map[string]string{"target-name": "point 1", "action": "pause", "target-timeline": "current"}, "0 1"},
-	} {
-		dir := filepath.Join(p.Dir, fmt.Sprint("restored", i))
-		restore(t, repo, point, dir, c.options)
-		p.Own(t, dir, dir+".wal")
-		r := p.Second(t, dir)
-		for start := time.Now(); c.options["action"] == "" && time.Since(start) < time.Minute && r.SQL(t, "select pg_is_in_recovery()") == "t"; {
-		}
-		for start := time.Now(); c.options["action"] == "pause" && time.Since(start) < time.Minute && r.SQL(t, "select pg_get_wal_replay_pause_state()") != "paused"; {
-		}
-		if got := r.SQL(t, "select string_agg(n::text, ' ' order by n) from t"); got != c.want {
-			t.Errorf("%v: %q, want %q", c.options, got, c.want)
-		}
-		r.Kill9(t)
-	}
-}
-
 // A cluster that was promoted goes on along its own timeline: a backup of it
 // records where that came from, and one of before can be restored to what the
 // new timeline has, to what the old one had, and to the new one's backup.

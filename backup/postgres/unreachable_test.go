@@ -1,8 +1,11 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,15 +20,33 @@ import (
 	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
-// less is a repository with all that another has but some objects.
-func (p *past) less(t *testing.T, drop func(key string) bool) *backup.Repository {
+// less is a repository in which some objects of the log are missing.
+func (p *past) less(t *testing.T, keys ...string) *backup.Repository {
 	t.Helper()
-	return p.changed(t, func(key string, b []byte) []byte {
-		if drop(key) {
-			return nil
+	return walRepository(t, &lacking{p.store, keys}, p.key)
+}
+
+// A lacking store has all that another has but some objects.
+type lacking struct {
+	provider.BlobStore
+	keys []string
+}
+
+func (s *lacking) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
+	return func(yield func(provider.Info, error) bool) {
+		for info, err := range s.BlobStore.List(ctx, prefix, o) {
+			if !slices.Contains(s.keys, info.Key) && !yield(info, err) {
+				return
+			}
 		}
-		return b
-	})
+	}
+}
+
+func (s *lacking) Get(ctx context.Context, key string, o provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	if slices.Contains(s.keys, key) {
+		key += " is missing"
+	}
+	return s.BlobStore.Get(ctx, key, o)
 }
 
 // changed is one with all objects as change has them; nil removes one.
@@ -89,6 +110,8 @@ func (p *past) refused(t *testing.T) {
 	if start == "" {
 		t.Fatal("the log does not say where timeline 2 comes from")
 	}
+	full := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(full, "a"), nil, 0o600))
 	far := time.Now().Add(time.Hour)
 	for _, c := range []struct {
 		name          string
@@ -118,7 +141,7 @@ func (p *past) refused(t *testing.T) {
 		{"no such restore point", nil, postgres.RecoveryTarget{Name: "nowhere"}, first.ID, []string{"nowhere"}, true, false, nil},
 		{"no such timeline", nil, postgres.RecoveryTarget{Timeline: 9}, "", []string{"timeline 9"}, true, false, nil},
 	} {
-		repo := p.less(t, func(key string) bool { return slices.Contains(c.drop, key) })
+		repo := p.less(t, c.drop...)
 		dir := filepath.Join(t.TempDir(), "data")
 		var err error
 		if c.point == "" {
@@ -144,11 +167,9 @@ func (p *past) refused(t *testing.T) {
 			if m == nil {
 				continue
 			}
-			options := map[string]string{"dry-run": "true"}
-			for k, v := range m.Options {
-				options[k] = v
-			}
-			if err := repo.Restore(t.Context(), m.Point, newTarget(t, postgres.Config{}), backup.Destination{Location: dir, Options: options}, backup.RestoreOptions{}); err != nil {
+			// What has been proven is refused for the next reason.
+			err := repo.Restore(t.Context(), m.Point, newTarget(t, postgres.Config{}), backup.Destination{Location: full, Options: m.Options}, backup.RestoreOptions{})
+			if err == nil || !strings.Contains(err.Error(), "overwrite=true") {
 				t.Errorf("%s: the moment %v: %v", c.name, m, err)
 			}
 		}
@@ -193,6 +214,7 @@ func (p *past) planned(t *testing.T) {
 		!slices.Equal(plan.Timelines, []uint32{1, 2}) || plan.RTO.Seconds() < seconds-0.01 || plan.RTO.Seconds() > seconds+0.01 || plan.Options["target-timeline"] != "2" {
 		t.Errorf("%+v, want an RTO of %v s", plan, seconds)
 	}
+	p.about(t, plan, took)
 	plan = took("one proven", p.repo, latest, postgres.PlanOptions{Proven: proven}, first, "never verified")
 	if !plan.Verified.Equal(yesterday) {
 		t.Errorf("verified %v", plan.Verified)
@@ -209,14 +231,10 @@ func (p *past) planned(t *testing.T) {
 		t.Errorf("no such name: %v", err)
 	}
 
-	// Checked, and then what only the second needs is damaged.
-	repo := p.less(t, func(string) bool { return false })
-	before := time.Now()
-	_, err := repo.Check(t.Context(), backup.CheckOptions{ReadData: true})
-	must(t, err)
-	if plan := took("checked", repo, latest, postgres.PlanOptions{}, second, ""); plan.Verified.Before(before.Truncate(time.Millisecond)) || plan.Verified.After(time.Now()) {
-		t.Errorf("verified %v", plan.Verified)
-	}
+	p.ahead(t, took)
+	p.windows(t)
+
+	// What only the second needs is damaged.
 	needed := map[string]bool{}
 	for info, err := range p.repo.Objects(t.Context(), "points/"+string(first)) {
 		must(t, err)
@@ -237,13 +255,57 @@ func (p *past) planned(t *testing.T) {
 		}
 		return repo
 	}
-	repo = damage("data/")
+	repo := damage("data/")
 	took("damage nobody has found", repo, latest, postgres.PlanOptions{}, second, "")
-	_, err = repo.Check(t.Context(), backup.CheckOptions{ReadData: true})
+	before := time.Now().Truncate(time.Millisecond)
+	_, err := repo.Check(t.Context(), backup.CheckOptions{ReadData: true})
 	must(t, err)
-	took("damage found", repo, latest, postgres.PlanOptions{}, first, "damaged")
-	took("damage found, and the newest wanted", repo, latest, postgres.PlanOptions{Newest: true}, first, "damaged")
-	p.windows(t)
+	for _, o := range []postgres.PlanOptions{{}, {Newest: true}} {
+		if plan := took("damage found", repo, latest, o, first, "damaged"); plan.Verified.Before(before) || plan.Verified.After(time.Now()) {
+			t.Errorf("verified %v", plan.Verified)
+		}
+	}
+}
+
+// about plans for moments around the second base, and for the end of the log.
+func (p *past) about(t *testing.T, plan *postgres.RestorePlan, took func(string, *backup.Repository, postgres.RecoveryTarget, postgres.PlanOptions, backup.PointID, string) *postgres.RestorePlan) {
+	first, second := p.bases[0].ID, p.bases[1].ID
+	var during []wal.Record // of the second backup, so that it cannot lead there
+	var last wal.Record
+	for _, r := range p.records {
+		if r.Kind != wal.Commit {
+			continue
+		}
+		if last = r; r.LSN >= plan.From && r.LSN < plan.Consistent && r.Time.After(p.bases[1].Time.Add(time.Millisecond)) {
+			during = append(during, r)
+		}
+	}
+	if len(during) < 3 {
+		t.Fatalf("%d commits during the second backup", len(during))
+	}
+	o := postgres.PlanOptions{}
+	one := during[len(during)/2]
+	took("a time during the backup", p.repo, postgres.RecoveryTarget{Time: one.Time}, o, first, "older one")
+	took("a transaction during the backup", p.repo, postgres.RecoveryTarget{XID: fmt.Sprint(one.XID)}, o, first, "older one")
+	took("a transaction during the backup, without it", p.repo, postgres.RecoveryTarget{XID: fmt.Sprint(one.XID), Exclusive: true}, o, first, "older one")
+	took("a position during the backup", p.repo, postgres.RecoveryTarget{LSN: one.LSN}, o, first, "older one")
+	took("with an epoch", p.repo, postgres.RecoveryTarget{XID: fmt.Sprint(uint64(7)<<32 + uint64(last.XID))}, o, second, "")
+	took("before the last commit", p.repo, postgres.RecoveryTarget{Time: last.Time, Exclusive: true}, o, second, "")
+	for _, target := range []postgres.RecoveryTarget{{Time: last.Time}, {XID: fmt.Sprint(uint64(1) << 32)}, {Time: last.Time, Name: "x"}} {
+		if _, err := postgres.PlanRestore(t.Context(), p.repo, "db", target, o); err == nil {
+			t.Errorf("%+v: no error", target)
+		}
+	}
+	// No more WAL than is replayed: to where the next record begins.
+	for i, r := range p.records {
+		if r.LSN != last.LSN {
+			continue
+		}
+		plan := took("the last", p.repo, postgres.RecoveryTarget{XID: fmt.Sprint(r.XID)}, o, second, "")
+		if next := p.records[i+1].LSN; plan.To <= r.LSN || plan.To > next || next-plan.To > 40 {
+			t.Errorf("%v to %v, and it plans WAL up to %v", r.LSN, next, plan.To)
+		}
+	}
 }
 
 func (p *past) windows(t *testing.T) {
@@ -270,9 +332,34 @@ func (p *past) windows(t *testing.T) {
 			hole = s
 		}
 	}
-	repo := p.less(t, func(key string) bool { return key == hole.Key })
+	repo := p.less(t, hole.Key)
 	if got, want := said(repo), fmt.Sprintf("1: %v to %v, 1 points, continues false\n1: %v to %v, 1 points, continues false\n2: %v to %v, 1 points, continues true\n",
 		one, wal.LSN(hole.From), two, p.fork, p.fork, last); got != want {
 		t.Errorf("%s, want\n%s", got, want)
+	}
+}
+
+// ahead is WAL that a target does not need, and that is not there; but for a
+// server that pauses it is, as it may go on.
+func (p *past) ahead(t *testing.T, took func(string, *backup.Repository, postgres.RecoveryTarget, postgres.PlanOptions, backup.PointID, string) *postgres.RestorePlan) {
+	tail := p.segments(t, 1)
+	hole := tail[len(tail)-2]
+	repo := p.less(t, hole.Key)
+	plan := took("before a hole", repo, postgres.RecoveryTarget{Name: "point 2"}, postgres.PlanOptions{}, p.bases[1].ID, "")
+	dir := filepath.Join(t.TempDir(), "data")
+	restore(t, repo, p.bases[1], dir, plan.Options)
+	files := func() int {
+		all, err := filepath.Glob(filepath.Join(dir+".wal", "????????????????????????"))
+		must(t, err)
+		return len(all)
+	}
+	if n, want := files(), int((plan.To+mib-1)/mib-plan.From/mib); n != want {
+		t.Errorf("%d files of WAL, want %d", n, want)
+	}
+	plan.Options["action"], plan.Options["overwrite"] = "pause", "true"
+	restore(t, p.repo, p.bases[1], dir, plan.Options)
+	end := p.segments(t, 2)
+	if n, want := files(), int((end[len(end)-1].To+mib-1)/mib-uint64(plan.From/mib)); n != want {
+		t.Errorf("paused: %d files of WAL, want %d", n, want)
 	}
 }
