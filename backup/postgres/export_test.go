@@ -18,6 +18,26 @@ func CommitBehind(ctx context.Context, log *backup.Log, from, to wal.LSN, at tim
 	return r.commitBehind(ctx, few)
 }
 
+// A BaseTarget makes points that are bases, with no file in them.
+type BaseTarget struct {
+	System      uint64
+	Timeline    uint32
+	Start, Stop wal.LSN
+	At          time.Time
+}
+
+func (BaseTarget) Kind() string { return "postgres" }
+
+func (b BaseTarget) Backup(ctx context.Context, s *backup.Session) error {
+	d := base{System: b.System, Timeline: b.Timeline, Start: b.Start, Stop: b.Stop, Began: b.At, Ended: b.At.Add(time.Second), Segment: 1 << 20}
+	if err := s.Add(ctx, backup.Item{Path: basePath, Meta: d.encode()}, nil); err != nil {
+		return err
+	}
+	return s.NeedLog(backup.LogPosition{Log: LogName(b.System), Branch: b.Timeline, From: uint64(d.floor(b.Start)), Consistent: uint64(b.Stop)})
+}
+
+func (BaseTarget) Restore(context.Context, *backup.View, backup.Destination) error { return nil }
+
 // FetchWAL does for a stretch of WAL what a backup does for its own.
 func (t *Target) FetchWAL(ctx context.Context, log *backup.Log, timeline uint32, from, to wal.LSN) error {
 	src, err := t.open(ctx)

@@ -1,6 +1,9 @@
 package postgres_test
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,5 +71,61 @@ func TestCommitBehind(t *testing.T) {
 				t.Fatalf("%v, few %d: %v, want %v, %v", at, few, got, want, err)
 			}
 		}
+	}
+}
+
+// An old primary goes on beside the one that took its place, and is backed up:
+// its line is not taken for the other, and a base without its WAL for none.
+func TestTwoLines(t *testing.T) {
+	repo, _ := newRepository(t)
+	log, err := repo.Log(postgres.LogName(7))
+	must(t, err)
+	epoch := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	write := func(timeline uint32, from, to uint64) {
+		for at := from; at < to; at += 0x80000 {
+			when := epoch.Add(time.Duration(at) * time.Microsecond)
+			must(t, log.Append(t.Context(), backup.Segment{Branch: timeline, From: at, First: when, Last: when}, make([]byte, 0x80000)))
+		}
+	}
+	write(1, 0x100000, 0x500000)
+	must(t, log.StartBranch(t.Context(), backup.Branch{Branch: 2, Parent: 1, At: 0x300000, History: []byte("1\t0/300000\tno reason\n")}))
+	write(2, 0x300000, 0x600000)
+	base := func(timeline uint32, start wal.LSN) backup.PointID {
+		b := postgres.BaseTarget{System: 7, Timeline: timeline, Start: start, Stop: start + 0x1000, At: epoch.Add(time.Duration(start) * time.Microsecond)}
+		return backUp(t, repo, b).ID
+	}
+	bare, both, new, old := base(1, 0x20000), base(1, 0x110000), base(2, 0x510000), base(1, 0x410000)
+	all, err := postgres.Windows(t.Context(), repo, "db")
+	must(t, err)
+	if len(all) != 2 {
+		t.Fatalf("%+v", all)
+	}
+	for i, want := range []postgres.Window{
+		{System: 7, Timeline: 1, From: 0x111000, To: 0x500000, Points: []backup.PointID{both, old}},
+		{System: 7, Timeline: 2, From: 0x300000, To: 0x600000, Points: []backup.PointID{both, new}, Continues: true},
+	} {
+		w := all[i]
+		w.Since, w.Until = time.Time{}, time.Time{}
+		if fmt.Sprint(w) != fmt.Sprint(want) {
+			t.Errorf("%+v, want %+v", w, want)
+		}
+		if all[i].Since != epoch.Add(0x110000*time.Microsecond+time.Second) || all[i].Until != epoch.Add(time.Duration(want.To-0x80000)*time.Microsecond) {
+			t.Errorf("%+v", all[i])
+		}
+	}
+	plan, err := postgres.PlanRestore(t.Context(), repo, "db", postgres.RecoveryTarget{}, postgres.PlanOptions{})
+	must(t, err)
+	if plan.Point != new || len(plan.PassedOver) != 1 || plan.PassedOver[0].Point != old || !strings.Contains(plan.PassedOver[0].Why, "leaves timeline 1 at 0/300000") {
+		t.Errorf("%s", plan)
+	}
+	plan, err = postgres.PlanRestore(t.Context(), repo, "db", postgres.RecoveryTarget{Timeline: 1}, postgres.PlanOptions{})
+	must(t, err)
+	if plan.Point != old || fmt.Sprint(plan.Timelines) != "[1]" {
+		t.Errorf("%s", plan)
+	}
+	_, err = postgres.PlanRestore(t.Context(), repo, "db", postgres.RecoveryTarget{LSN: 0x21000}, postgres.PlanOptions{})
+	e, ok := errors.AsType[*postgres.UnreachableError](err)
+	if !ok || e.Before != nil || e.After == nil || e.After.Point != both || !strings.Contains(err.Error(), string(bare)) || !errors.Is(err, backup.ErrGap) {
+		t.Errorf("from a base without its WAL: %v", err)
 	}
 }
