@@ -56,7 +56,7 @@ func (p *planner) choose(ctx context.Context) error {
 // system is the cluster that a target means.
 func (p *planner) system(all []candidate) uint64 {
 	for _, c := range slices.Backward(all) {
-		if p.target.at.IsZero() || !c.point.Time.After(p.target.at) {
+		if p.target.at.IsZero() || c.err == nil && !c.b.Began.After(p.target.at) {
 			return c.b.System
 		}
 	}

@@ -129,3 +129,47 @@ func TestTwoLines(t *testing.T) {
 		t.Errorf("from a base without its WAL: %v", err)
 	}
 }
+
+// Another cluster has come under the name: a target means the one of its time,
+// or the one that is there now.
+func TestTwoSystems(t *testing.T) {
+	repo, _ := newRepository(t)
+	epoch := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	points := map[uint64]backup.PointID{}
+	for system, begin := range map[uint64]time.Time{7: epoch, 8: epoch.Add(10 * time.Hour)} {
+		log, err := repo.Log(postgres.LogName(system))
+		must(t, err)
+		for i := range uint64(4) {
+			when := begin.Add(time.Duration(i) * 4 * time.Hour)
+			must(t, log.Append(t.Context(), backup.Segment{Branch: 1, From: i << 20, First: when, Last: when}, make([]byte, 1<<20)))
+		}
+	}
+	for _, system := range []uint64{7, 8} {
+		b := postgres.BaseTarget{System: system, Timeline: 1, Start: 0x1000, Stop: 0x2000, At: epoch.Add(time.Duration(system-7) * 10 * time.Hour)}
+		points[system] = backUp(t, repo, b).ID
+	}
+	for _, c := range []struct {
+		target postgres.RecoveryTarget
+		o      postgres.PlanOptions
+		want   uint64
+	}{
+		{postgres.RecoveryTarget{}, postgres.PlanOptions{}, 8},
+		{postgres.RecoveryTarget{}, postgres.PlanOptions{System: 7}, 7},
+		{postgres.RecoveryTarget{Immediate: true}, postgres.PlanOptions{}, 8},
+		{postgres.RecoveryTarget{Time: epoch.Add(9 * time.Hour)}, postgres.PlanOptions{}, 7},
+		{postgres.RecoveryTarget{Time: epoch.Add(15 * time.Hour)}, postgres.PlanOptions{}, 8},
+	} {
+		plan, err := postgres.PlanRestore(t.Context(), repo, "db", c.target, c.o)
+		if err != nil || plan.System != c.want || plan.Point != points[c.want] {
+			t.Errorf("%+v, %+v: %v, %v", c.target, c.o, plan, err)
+		}
+	}
+	_, err := postgres.PlanRestore(t.Context(), repo, "db", postgres.RecoveryTarget{Time: epoch.Add(9 * time.Hour)}, postgres.PlanOptions{System: 8})
+	if e, ok := errors.AsType[*postgres.UnreachableError](err); !ok || e.Before != nil || e.After == nil || e.After.Point != points[8] {
+		t.Errorf("of the other cluster: %v", err)
+	}
+	all, err := postgres.Windows(t.Context(), repo, "db")
+	if err != nil || len(all) != 2 || all[0].System != 7 || all[1].System != 8 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}

@@ -36,11 +36,9 @@ func (t *timelines) prove(ctx context.Context, b base, target target) (*recovery
 	switch {
 	case r.end < b.Stop:
 		return nil, refuse("%w: the backup is consistent with the WAL from %v to %v, and log %q has it up to %v only", backup.ErrGap, b.Start, b.Stop, t.log.Name(), r.end)
-	case target.consistent:
-		return r, nil
 	case target.end() && len(c.Gaps) > 0:
 		return nil, r.gap(c)
-	case target.end():
+	case target.end(): // or where the backup is consistent
 		return r, nil
 	}
 	end, err := r.reach(ctx, c)

@@ -255,6 +255,7 @@ func (p *past) planned(t *testing.T) {
 		}
 		return repo
 	}
+	took("what is known of the base is damaged", damage("meta/"), latest, postgres.PlanOptions{}, first, backup.ErrDamaged.Error())
 	repo := damage("data/")
 	took("damage nobody has found", repo, latest, postgres.PlanOptions{}, second, "")
 	before := time.Now().Truncate(time.Millisecond)
