@@ -74,6 +74,14 @@ func TestCommitBehind(t *testing.T) {
 	}
 }
 
+// nextPoint makes a point behind all others: they are in the order of the
+// millisecond in which they began.
+func nextPoint(t *testing.T, repo *backup.Repository, b postgres.BaseTarget) backup.PointID {
+	t.Helper()
+	time.Sleep(2 * time.Millisecond)
+	return backUp(t, repo, b).ID
+}
+
 // An old primary goes on beside the one that took its place, and is backed up:
 // its line is not taken for the other, and a base without its WAL for none.
 func TestTwoLines(t *testing.T) {
@@ -92,7 +100,7 @@ func TestTwoLines(t *testing.T) {
 	write(2, 0x300000, 0x600000)
 	base := func(timeline uint32, start wal.LSN) backup.PointID {
 		b := postgres.BaseTarget{System: 7, Timeline: timeline, Start: start, Stop: start + 0x1000, At: epoch.Add(time.Duration(start) * time.Microsecond)}
-		return backUp(t, repo, b).ID
+		return nextPoint(t, repo, b)
 	}
 	bare, both, new, old := base(1, 0x20000), base(1, 0x110000), base(2, 0x510000), base(1, 0x410000)
 	all, err := postgres.Windows(t.Context(), repo, "db")
@@ -146,7 +154,7 @@ func TestTwoSystems(t *testing.T) {
 	}
 	for _, system := range []uint64{7, 8} {
 		b := postgres.BaseTarget{System: system, Timeline: 1, Start: 0x1000, Stop: 0x2000, At: epoch.Add(time.Duration(system-7) * 10 * time.Hour)}
-		points[system] = backUp(t, repo, b).ID
+		points[system] = nextPoint(t, repo, b)
 	}
 	for _, c := range []struct {
 		target postgres.RecoveryTarget
