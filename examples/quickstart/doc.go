@@ -9,6 +9,9 @@
 // process of its own, the primary really dies (SIGKILL, its store moved away),
 // and the exit status is 0 only if every check held.
 //
+//	-postgres DIR  tell the story on PostgreSQL, whose programs are in DIR ("auto" finds them): a base
+//	            backup and WAL in both repositories, a standby restored from them, a failover, and a
+//	            failback that loses nothing, proven by LSN. As root, with -postgres-user NAME.
 //	-data DIR   protect your own directory instead (it is only read)
 //	-dir DIR    keep the state in DIR
 //	-keep       keep it when all went well, too
@@ -26,6 +29,7 @@
 //	watch.go           health checks
 //	stage_failover.go  a failover: its plan, its actions, its conditions
 //	stage_failback.go  a failback that loses nothing
+//	stages_postgres.go the same with PostgreSQL's own streaming: standby, switchover, rejoining
 //	operations.go      run an operation, or go on with it after a crash
 //
 // The rest is scenery: sites.go and process.go run stores, DNS and services as

@@ -24,6 +24,9 @@ type facts struct {
 	Fault      time.Time `json:"fault,omitzero"` // just before the primary was killed
 	FaultClock int64     `json:"fault_clock,omitempty"`
 
+	Ports         map[string]int `json:"ports,omitempty"`          // of PostgreSQL, by site
+	KilledCluster string         `json:"killed_cluster,omitempty"` // site whose PostgreSQL was killed, all of it
+
 	FirstFailed time.Time `json:"first_failed,omitzero"` // first health check that failed
 	DetectedAt  time.Time `json:"detected_at,omitzero"`
 	Detected    string    `json:"detected,omitempty"` // by what

@@ -17,14 +17,17 @@ import (
 
 // settings are the flags that a resumed run must share with the first one.
 type settings struct {
-	Data     string        `json:"data,omitempty"` // the user's own directory; absolute
-	Interval time.Duration `json:"interval"`       // between health checks
-	Backups  int           `json:"backups"`        // incremental ones before the fault
-	Archive  int64         `json:"archive"`        // bytes the service starts with
-	Pace     time.Duration `json:"pace"`           // of the client
-	Lease    time.Duration `json:"lease"`          // of the orchestrator
-	Step     time.Duration `json:"step"`           // timeout of a failover step
-	Restore  time.Duration `json:"restore"`        // timeout of one that restores
+	Data         string `json:"data,omitempty"`          // the user's own directory; absolute
+	Postgres     string `json:"postgres,omitempty"`      // directory of its programs: the story is told on PostgreSQL
+	PostgresUser string `json:"postgres_user,omitempty"` // UID:GID of who runs it
+
+	Interval time.Duration `json:"interval"` // between health checks
+	Backups  int           `json:"backups"`  // incremental ones before the fault
+	Archive  int64         `json:"archive"`  // bytes the service starts with
+	Pace     time.Duration `json:"pace"`     // of the client
+	Lease    time.Duration `json:"lease"`    // of the orchestrator
+	Step     time.Duration `json:"step"`     // timeout of a failover step
+	Restore  time.Duration `json:"restore"`  // timeout of one that restores
 }
 
 const exitStatus = `
@@ -62,6 +65,8 @@ func run(ctx context.Context, args []string) error {
 	)
 	fl := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	fl.StringVar(&s.Data, "data", "", "protect this `directory` (only read) instead of the built-in ledger service")
+	fl.StringVar(&s.Postgres, "postgres", "", "tell the story on PostgreSQL: `directory` of its programs, or auto for the newest that is installed")
+	fl.StringVar(&s.PostgresUser, "postgres-user", "", "`name` or UID:GID of who runs PostgreSQL, if you are root")
 	fl.StringVar(&dir, "dir", "", "state `directory` (default: a new temporary one)")
 	fl.BoolVar(&keep, "keep", false, "keep sites and data at the end, not only the report")
 	fl.BoolVar(&resume, "resume", false, "continue a run whose orchestrator died")
@@ -82,6 +87,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if fl.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", fl.Arg(0))
+	}
+	if resume && s.Postgres != "" {
+		return errors.New("-resume: a story on PostgreSQL is told in one go")
 	}
 	if err := s.check(); err != nil {
 		return err
@@ -114,6 +122,7 @@ func (s *settings) check() error {
 		}
 		s.Data = abs
 	}
+	errs = append(errs, s.checkPostgres())
 	if s.Interval < 20*time.Millisecond {
 		errs = append(errs, fmt.Errorf("-interval: %v is below 20ms", s.Interval))
 	}
@@ -133,6 +142,19 @@ func (s *settings) check() error {
 		errs = append(errs, fmt.Errorf("-archive: %d is negative", s.Archive))
 	}
 	return errors.Join(errs...)
+}
+
+func (s *settings) checkPostgres() (err error) {
+	if s.Postgres == "" {
+		return nil
+	}
+	if s.Data != "" {
+		return errors.New("-postgres and -data are two stories")
+	}
+	if s.Postgres, err = findPostgres(s.Postgres); err == nil {
+		s.PostgresUser, err = findOwner(s.PostgresUser)
+	}
+	return err
 }
 
 // apart refuses to keep state inside the data to protect, or the reverse.

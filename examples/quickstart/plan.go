@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/files"
+	"github.com/holdfast-go/holdfast/backup/postgres"
 	"github.com/holdfast-go/holdfast/dr"
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/httpstore"
@@ -27,11 +28,15 @@ func (st *story) drConfig() (dr.Config, error) {
 		}
 	}
 	witness := at(witnessSite)
+	kind := "files"
+	if st.postgres() {
+		kind = "postgres"
+	}
 	return dr.Config{
 		Name:  "quickstart",
 		Sites: dr.Sites{Primary: at(primarySite), Standby: at(standbySite), Witness: &witness},
 		Workloads: []dr.Workload{{
-			Name: service, Type: "files", Source: st.source(), RestoreTo: st.data(standbySite),
+			Name: service, Type: kind, Source: st.source(), RestoreTo: st.data(standbySite),
 			Mode: dr.Incremental, Every: durationOf("5m"), Retention: dr.Retention{KeepLast: 3, Hourly: 24, Daily: 7},
 			RPOClass: dr.RPOCritical, RTOClass: dr.RTODataService, Priority: 1,
 		}},
@@ -66,6 +71,8 @@ func (st *story) parts() dr.Parts {
 		}},
 		Targets: map[string]dr.TargetOpener{"files": func(_ context.Context, w dr.Workload) (backup.Target, error) {
 			return files.New(files.Config{Root: w.Source})
+		}, "postgres": func(_ context.Context, w dr.Workload) (backup.Target, error) {
+			return postgres.New(postgres.Config{Conn: w.Source})
 		}},
 		DNS: func(context.Context, dr.DNS) (provider.DNSProvider, error) { return st.openDNS() },
 	}

@@ -34,6 +34,9 @@ func (st *story) countRecords(ctx context.Context) error {
 	if st.tree() {
 		compare = st.compareTree
 	}
+	if st.postgres() {
+		compare = st.compareRows
+	}
 	if err := compare(&loss); err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ import (
 
 // source is the directory that the primary serves.
 func (st *story) source() string {
+	if st.postgres() {
+		return cluster{st, primarySite}.admin()
+	}
 	if st.tree() {
 		return st.log.Settings.Data
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// setUp is stage 1: processes, data, a name, and somebody who uses them.
-func (st *story) setUp(ctx context.Context) error {
+// setUpSites starts what both stories need.
+func (st *story) setUpSites(ctx context.Context) error {
 	if err := st.makeSecrets(); err != nil {
 		return err
 	}
@@ -22,6 +22,14 @@ func (st *story) setUp(ctx context.Context) error {
 		if err := st.startAndSay(ctx, name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// setUp is stage 1: processes, data, a name, and somebody who uses them.
+func (st *story) setUp(ctx context.Context) error {
+	if err := st.setUpSites(ctx); err != nil {
+		return err
 	}
 	data := st.log.Settings.Data
 	if data == "" {

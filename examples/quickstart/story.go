@@ -77,6 +77,10 @@ func tell(ctx context.Context, dir string, s settings, resume, keep bool) (err e
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the health checks
+	stages := stages
+	if st.postgres() {
+		stages = postgresStages
+	}
 	for i, sg := range stages {
 		if _, done := log.Done[sg.name]; done {
 			continue
@@ -141,9 +145,18 @@ func (st *story) resume(ctx context.Context) error {
 func (st *story) cleanUp(failed error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	var servers error
+	if st.postgres() {
+		servers = st.stopClusters(ctx)
+	}
 	n, err := st.fleet.stopAll(ctx, remember)
+	err = errors.Join(err, servers)
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
+	}
+	if failed != nil && st.postgres() {
+		fmt.Fprintf(st.out, "\nstopped %d processes; kept %s\n", n, st.dir)
+		return nil
 	}
 	if failed != nil {
 		fmt.Fprintf(st.out, "\nstopped %d processes; to go on from here: quickstart -resume -dir %s\n", n, st.dir)

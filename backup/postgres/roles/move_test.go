@@ -82,7 +82,7 @@ func repository(t *testing.T, source, over *testenv.PG) func(context.Context) er
 	must(t, err)
 	return func(ctx context.Context) error {
 		return repo.Restore(ctx, p.ID, target, backup.Destination{Location: over.Data, Options: map[string]string{
-			"overwrite": "true", "owner": fmt.Sprintf("%d:%d", over.UID, over.GID)}}, backup.RestoreOptions{})
+			"overwrite": "true", "target": "consistent", "owner": fmt.Sprintf("%d:%d", over.UID, over.GID)}}, backup.RestoreOptions{})
 	}
 }
 

@@ -26,8 +26,9 @@ type RejoinConfig struct {
 	Slot string // of physical replication at the new primary, which must be there; "" for none
 
 	// Restore makes Machine.Data the cluster of the newest backup, over what is
-	// there: [backup.Repository.Restore] with the options overwrite=true and
-	// owner. It is the way that is taken where pg_rewind cannot do it: it is not
+	// there: [backup.Repository.Restore] with the options overwrite=true,
+	// owner, and target=consistent, as the log may have more of the old timeline
+	// than the new primary. It is the way that is taken where pg_rewind cannot do it: it is not
 	// installed, pages have no checksums and wal_log_hints is off, WAL is not
 	// there any more, the directory has gone. nil: then that is an error.
 	Restore func(ctx context.Context) error
