@@ -44,7 +44,7 @@ test-fips: ## the tests under GODEBUG=fips140=only
 LONG := ./backup/postgres ./examples/quickstart ./provider/... ./retention ./dr
 long: ## the long form of the tests that have to be run in full
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -skip '^TestMillionKeys$$' $(LONG)
-	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestOnServers/(15_steps_fail|17_crash)' ./backup/postgres/logical
+	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestOnServers/alone/(15|17)/(steps_fail|crash)' ./backup/postgres/logical
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery|TestPruneTidies|TestPruneCrash' ./backup
 	cd internal/bench && $(GO) test ./...
 

@@ -21,16 +21,24 @@ import (
 // All of these share one server of each version.
 func TestOnServers(t *testing.T) {
 	older, newer := newWorld(t, 15), newWorld(t, 17)
-	for name, test := range map[string]func(*testing.T, *world){"some cannot be dumped": testSomeCannotBeDumped, "restored otherwise": testRestoredOtherwise,
-		"hostile point": testHostilePoint, "written meanwhile": testWrittenMeanwhile, "cancelled restore": testCancelledRestore, "steps fail": testStepsFail} {
-		older.run(t, "15 "+name, test)
-	}
-	for name, test := range map[string]func(*testing.T, *world){"target": testTarget, "many databases": testManyDatabases, "consent": testConsent,
-		"restores meet": testRestoresMeet, "crash": testCrash, "cancelled dump": testCancelledDump,
-		"lost dump": testLostDump, "stubborn program": testStubbornProgram, "damaged dump": testDamagedDump, "failed restore": testFailedRestore, "plain role": testPlainRole, "standby": testStandby} {
-		newer.run(t, "17 "+name, test)
-	}
+	t.Run("alone", func(t *testing.T) { // both at once
+		older.each(t, map[string]func(*testing.T, *world){"some cannot be dumped": testSomeCannotBeDumped, "restored otherwise": testRestoredOtherwise,
+			"hostile point": testHostilePoint, "written meanwhile": testWrittenMeanwhile, "cancelled restore": testCancelledRestore, "steps fail": testStepsFail})
+		newer.each(t, map[string]func(*testing.T, *world){"target": testTarget, "many databases": testManyDatabases, "consent": testConsent,
+			"restores meet": testRestoresMeet, "crash": testCrash, "cancelled dump": testCancelledDump,
+			"lost dump": testLostDump, "stubborn program": testStubbornProgram, "damaged dump": testDamagedDump, "failed restore": testFailedRestore, "plain role": testPlainRole, "standby": testStandby})
+	})
 	testRestoredIsWhatWasDumped(t, older, newer)
+}
+
+// each runs tests, one after the other, beside those of other servers.
+func (w *world) each(t *testing.T, tests map[string]func(*testing.T, *world)) {
+	t.Run(fmt.Sprint(w.Major), func(t *testing.T) {
+		t.Parallel()
+		for name, test := range tests {
+			w.run(t, name, test)
+		}
+	})
 }
 
 // run is a test on a server without databases.
