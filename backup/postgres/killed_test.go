@@ -81,7 +81,7 @@ func TestBackupKilled(t *testing.T) {
 			key, dir := ageKey(t), filepath.Join(t.TempDir(), "store")
 			store, err := local.NewBlobStore(local.Config{Dir: dir, Create: true})
 			must(t, err)
-			repo, err := backup.Init(t.Context(), smallPacks(store, key))
+			_, err = backup.Init(t.Context(), smallPacks(store, key))
 			must(t, err)
 			child := backupChild{Config: c, Store: dir, Key: key.String(), Puts: filepath.Join(t.TempDir(), "puts")}
 			// Packs become known as many at once: see the repository's index.
@@ -97,7 +97,7 @@ func TestBackupKilled(t *testing.T) {
 			if known == 0 {
 				t.Fatal("the repository knows of nothing: this tests nothing")
 			}
-			repo, err = backup.Open(t.Context(), smallPacks(store, key))
+			repo, err := backup.Open(t.Context(), smallPacks(store, key))
 			must(t, err)
 			point := backUp(t, repo, newTarget(t, c))
 			idle(t, p)

@@ -68,7 +68,7 @@ func (t *Target) reader(ctx context.Context, src *source, slot slot) (r reader, 
 func (t *Target) localReader(ctx context.Context, src *source, slot slot) (w *walker, err error) {
 	files, err := openLocal(t.c.Data)
 	if err != nil {
-		return nil, fmt.Errorf("Data: %w", err)
+		return nil, fmt.Errorf("field Data: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -88,16 +88,16 @@ func (l *localSource) belongs(ctx context.Context, src *source, slot slot) error
 	defer l.done(f)
 	b := make([]byte, 8)
 	if n, err := l.read(ctx, f, 0, b); err != nil || n < len(b) {
-		return fmt.Errorf("Data: %s is no data directory that can be read: %w", l.data.Name(), errors.Join(err, errors.New("want "+controlPath)))
+		return fmt.Errorf("field Data: %s is no data directory that can be read: %w", l.data.Name(), errors.Join(err, errors.New("want "+controlPath)))
 	}
 	if got := controlSystem(b); got != src.system {
-		return fmt.Errorf("Data: %s is of the cluster %d, and Conn leads to %d", l.data.Name(), got, src.system)
+		return fmt.Errorf("field Data: %s is of the cluster %d, and Conn leads to %d", l.data.Name(), got, src.system)
 	}
 	if slot.name == "" {
-		return fmt.Errorf("Data: whether %s is what the server works on shows in a replication slot, and none could be made", l.data.Name())
+		return fmt.Errorf("field Data: whether %s is what the server works on shows in a replication slot, and none could be made", l.data.Name())
 	}
 	if _, err := l.data.Stat("pg_replslot/" + slot.name); err != nil {
-		return fmt.Errorf("Data: %s is of the same cluster, but not what the server of Conn works on (of a standby, or a copy): %w", l.data.Name(), err)
+		return fmt.Errorf("field Data: %s is of the same cluster, but not what the server of Conn works on (of a standby, or a copy): %w", l.data.Name(), err)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ type badPage struct {
 // openSession opens the session that a backup is of.
 func (t *Target) openSession(ctx context.Context) (*pgconn.PgConn, error) {
 	if t.conn == nil {
-		return nil, errors.New("Conn is empty; this target can only restore")
+		return nil, errors.New("field Conn is empty; this target can only restore")
 	}
 	c := t.conn.Copy()
 	if c.Database == "" {
