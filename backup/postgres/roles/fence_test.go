@@ -77,6 +77,13 @@ func TestFence(t *testing.T) {
 				if ev, err := s.Fenced(t.Context()); err != nil || ev.Confirmed {
 					t.Errorf("%+v, %v", ev, err)
 				}
+				// What somebody closes now is not the fence's to open.
+				ask(t, pg, `alter database "odd "" 'name" allow_connections false`)
+				must(t, s.Unfence(t.Context(), epoch))
+				if catalog(t, pg) == before {
+					t.Error("it opens what it has not closed")
+				}
+				ask(t, pg, `alter database "odd "" 'name" allow_connections true`)
 				l.grows(t)
 			}
 			if missing := l.missing(t, pg); len(missing) > 0 {

@@ -278,6 +278,9 @@ func TestPromote(t *testing.T) {
 	if ev, err := bs.Fence(t.Context(), 6); err != nil || !ev.Confirmed {
 		t.Errorf("%+v, %v", ev, err)
 	}
+	if o, err := bs.Promoted(t.Context()); err != nil || o.Done {
+		t.Errorf("promoted, and fenced since: %+v, %v", o, err)
+	}
 	// A standby of that one refuses an earlier run, and is sure of it.
 	must(t, bs.Unfence(t.Context(), 6))
 	c := standby(t, b, "third")
