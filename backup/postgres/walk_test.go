@@ -24,6 +24,7 @@ func TestPieces(t *testing.T) {
 	for name, c := range map[string]struct {
 		listed, is, gone int64 // gone: from which position on, if not zero
 		fails            int64
+		again            int64 // from where on it is there again, if not zero
 		want             int64
 		err              error
 	}{
@@ -34,6 +35,7 @@ func TestPieces(t *testing.T) {
 		"grown":          {listed: 3 * pieceSize, is: 30 * pieceSize, want: 3 * pieceSize},
 		"shrunk":         {listed: 20 * pieceSize, is: 2*pieceSize + 7, want: 2*pieceSize + 7},
 		"shrunk at edge": {listed: 20 * pieceSize, is: 2 * pieceSize, want: 2 * pieceSize},
+		"shrunk, grown":  {listed: 20 * pieceSize, is: 2*pieceSize + 7, again: 4 * pieceSize, want: 2*pieceSize + 7},
 		"gone":           {listed: 20 * pieceSize, gone: 1, err: errGone},
 		"gone meanwhile": {listed: 20 * pieceSize, is: 20 * pieceSize, gone: 3 * pieceSize, want: 3 * pieceSize, err: errGone},
 		"fails":          {listed: 20 * pieceSize, is: 20 * pieceSize, fails: 4 * pieceSize, want: 4 * pieceSize, err: broken},
@@ -52,7 +54,9 @@ func TestPieces(t *testing.T) {
 					r.err = broken
 					return
 				}
-				if r.at < is {
+				if c.again != 0 && r.at >= c.again && r.f == f {
+					r.n = len(r.buf)
+				} else if r.at < is {
 					r.n = copy(r.buf, content(is)[r.at:])
 				}
 			})
