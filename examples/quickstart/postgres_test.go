@@ -59,6 +59,8 @@ func TestPostgresStory(t *testing.T) {
 	}
 	if found, _ := filepath.Glob(filepath.Join(dir, "report", "report-*.html")); len(found) != 1 {
 		t.Errorf("reports: %v", found)
+	} else if page, err := os.ReadFile(found[0]); err != nil || !strings.Contains(string(page), "data directory removed") || strings.Contains(string(page), storeProcess(primarySite)) {
+		t.Errorf("the report does not tell what was done, or what was not: %v", err)
 	}
 }
 

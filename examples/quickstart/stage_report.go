@@ -75,6 +75,14 @@ func (st *story) report() *report.Report {
 		Started: st.log.Started, Ended: ended, Elapsed: seconds(ended.Sub(st.log.Started)),
 		Selection: "The newest point that had arrived at the standby.",
 	}
+	if st.postgres() {
+		r.Summary = fmt.Sprintf("The PostgreSQL server of the primary was killed. The standby, which had streamed from it, was promoted and answered under the service's name %s after the fault. "+
+			"%d of %d acknowledged rows were lost. Afterwards the old primary became a standby, and the service went home without loss, as the LSNs of both servers show.",
+			short(f.Loss.RTO), len(f.Loss.Lost), f.Loss.Promised)
+		r.Scenario = "The PostgreSQL server of the primary and all its processes end at once (SIGKILL); its data directory is removed. The stores go on."
+		r.Faults = []string{"SIGKILL of the PostgreSQL server of " + primarySite, "data directory removed"}
+		r.Selection = "None: the standby had been restored from the newest point, and streamed since."
+	}
 	st.reportObjectives(r)
 	st.reportTimeline(r, res)
 	st.reportSteps(r)
@@ -135,11 +143,15 @@ var phases = map[failover.Role]report.PhaseName{
 
 func (st *story) reportTimeline(r *report.Report, res failover.Result) {
 	f := st.log.Facts
+	decide := "conditions of automatic failover judged"
+	if st.postgres() {
+		decide = "planned, as soon as both signals were lost"
+	}
 	t := &r.Timeline
 	t.Fault = &f.Fault
 	t.Phases = []report.Phase{
 		{Name: report.PhaseDetect, Started: f.Fault, Ended: f.DetectedAt, Note: f.Detected},
-		{Name: report.PhaseDecide, Started: f.DetectedAt, Ended: res.Plan.Created, Note: "conditions of automatic failover judged"},
+		{Name: report.PhaseDecide, Started: f.DetectedAt, Ended: res.Plan.Created, Note: decide},
 	}
 	for _, s := range res.Steps {
 		name, ok := phases[s.Role]
