@@ -254,7 +254,7 @@ create temp table private (n) as select generate_series(1, 1000); drop table pri
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		p.TryRun("pgbench", "-n", "-c", "2", "-T", "600", "-f", script, p.Socket)
+		p.TryRun("pgbench", "-n", "-c", "2", "-R", "5", "-T", "600", "-f", script, p.Socket) // 5 a second: some 10 MB of WAL
 	}()
 	for seen := p.SQL(t, "select pg_current_wal_lsn()"); p.SQL(t, "select pg_wal_lsn_diff(pg_current_wal_lsn(), '"+seen+"') > 4000000") != "t"; {
 		time.Sleep(50 * time.Millisecond)
