@@ -200,6 +200,43 @@ func TestPruneTrimsLogs(t *testing.T) {
 	})
 }
 
+// A log that cannot be copied keeps the points that need it from having
+// arrived, and no others.
+func TestArrivalsWithoutLogs(t *testing.T) {
+	f := newFixture(t)
+	f.parts.Targets["memory"] = func(_ context.Context, w Workload) (backup.Target, error) {
+		if w.Name == "orders" {
+			return logged{placeTarget{f.places, w.Source}}, nil
+		}
+		return placeTarget{f.places, w.Source}, nil
+	}
+	f.stores["mem://b/"] = providertest.NewFaulty(f.stores["mem://b/"], func(c providertest.Call) providertest.Fault {
+		if c.Op == "put" && strings.Contains(c.Key, "logs/") {
+			return providertest.Fault{Before: errors.New("no logs here")}
+		}
+		return providertest.Fault{}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		plan, err := p.Plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Run(t.Context(), plan); err == nil || !strings.Contains(err.Error(), "no logs here") {
+			t.Errorf("run: %v", err)
+		}
+		r, err := p.records(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]int{"orders": 0, "models": 1} {
+			if all, err := read[Arrival](t.Context(), r, kindArrival, name, time.Time{}); err != nil || len(all) != want {
+				t.Errorf("%s: %+v, %v", name, all, err)
+			}
+		}
+	})
+}
+
 // A prune that fails is told of, tried again after a quarter of the time,
 // and holds up neither the other site nor the backups. Serve does all that.
 func TestServePrunes(t *testing.T) {

@@ -126,9 +126,7 @@ func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.
 		logs += more
 	}
 	result.Bytes += logs
-	if failed == nil { // a point without its log is not there
-		p.recordArrivals(ctx, source, to, result)
-	}
+	p.recordArrivals(ctx, source, to, result, failed == nil)
 	if err = errors.Join(err, failed); err != nil {
 		return result, fmt.Errorf("replicate to %s: %w", to, err)
 	}
@@ -155,8 +153,9 @@ func (p *Planner) replicateLogs(ctx context.Context, source *backup.Repository, 
 }
 
 // recordArrivals keeps when each point arrived. Arrived names manifests; the
-// points of the source say which those are.
-func (p *Planner) recordArrivals(ctx context.Context, source *backup.Repository, to string, result replicate.Result) {
+// points of the source say which those are. Without the logs, points that need
+// one have not arrived.
+func (p *Planner) recordArrivals(ctx context.Context, source *backup.Repository, to string, result replicate.Result, logs bool) {
 	if len(result.Arrived) == 0 {
 		return
 	}
@@ -165,6 +164,9 @@ func (p *Planner) recordArrivals(ctx context.Context, source *backup.Repository,
 		point, err := source.Point(ctx, pointOf(key))
 		if err != nil {
 			p.event(Event{Kind: EventRecord, Text: "an arrival could not be recorded", Point: key, Err: err})
+			continue
+		}
+		if len(point.Logs) > 0 && !logs {
 			continue
 		}
 		p.record(ctx, recordKey(kindArrival, point.Name, now), Arrival{
