@@ -88,7 +88,7 @@ func (p *Planner) prove(ctx context.Context, w Workload, repo *backup.Repository
 		began = time.Now()
 		x, err := examine(ctx, checker, w, point, d)
 		proof.Check, proof.Checked = Duration(time.Since(began)), true
-		proof.Newest, proof.Findings = x.Newest, x.Text
+		proof.Newest, proof.Findings, proof.Measured = x.Newest, x.Text, x.Measured
 		if err != nil {
 			return fmt.Errorf("check: %w", err)
 		}

@@ -101,7 +101,8 @@ func (p *Planner) forecasts(w *world) []Forecast {
 		}
 		f.RPO = predictRPO(load, m)
 		var took time.Duration
-		f.RTO, took = p.predictRTO(load, m, newestBytes(other, active), ahead, known)
+		f.RTO, took = p.predictRTO(w, load, m, newestBytes(other, active), ahead, known)
+		w.surveyed(load.Name, &f)
 		ahead, known = ahead+took, known && f.RTO.Known
 		out = append(out, f)
 	}
@@ -144,11 +145,11 @@ func predictRPO(w Workload, m measured) Prediction {
 
 // predictRTO adds up what happens before clients reach the workload at the
 // other site. took is the restore of this workload alone.
-func (p *Planner) predictRTO(w Workload, m measured, bytes int64, ahead time.Duration, known bool) (pr Prediction, took time.Duration) {
+func (p *Planner) predictRTO(world *world, w Workload, m measured, bytes int64, ahead time.Duration, known bool) (pr Prediction, took time.Duration) {
 	if w.RestoreTo == "" {
 		return Prediction{Basis: "failover restores nothing for it: restore_to is not set"}, 0
 	}
-	took, basis := m.restoreTime(w, bytes)
+	took, basis := world.restoreTime(w, m, bytes)
 	took = tidy(took)
 	b := p.config.rtoBudget(took)
 	b.add(tidy(ahead), "to restore what comes first")

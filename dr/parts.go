@@ -3,6 +3,8 @@ package dr
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"math"
 	"strings"
 	"time"
 
@@ -27,6 +29,10 @@ type Parts struct {
 	// Without one a drill shows that a point can be restored, but proves
 	// nothing about the data.
 	Checkers map[string]Checker
+
+	// Surveyors say to which moments a workload can be restored, by its type;
+	// without one, to its points.
+	Surveyors map[string]Surveyor
 
 	// SetAside empties a place before a failover restores to it, by the type
 	// of the workload: it moves away what is there, and deletes nothing. It
@@ -91,9 +97,14 @@ type Examiner interface {
 
 // An Examination is what was found out about restored data.
 type Examination struct {
-	// Newest is when the last change was made that is in the data, by the
-	// clock of the source; zero: not known.
+	// Newest is up to when all changes are in the data, as far as is known:
+	// when the last of them was made, by the clock of the source, or the backup
+	// began, if nothing was changed since; zero: not known.
 	Newest time.Time
+
+	// Measured are numbers that a [Surveyor] of the same type understands. They
+	// are kept in the Proof.
+	Measured map[string]float64
 
 	// Text says what was looked at, in lines for people. Of more than 64 KiB
 	// the rest is lost.
@@ -110,6 +121,8 @@ func examine(ctx context.Context, c Checker, w Workload, p backup.Point, d backu
 	}
 	x, err := e.Examine(ctx, w, p, d)
 	x.Newest = x.Newest.UTC()
+	x.Measured = maps.Clone(x.Measured)
+	maps.DeleteFunc(x.Measured, func(_ string, v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }) // JSON has no words for them
 	x.Text = strings.ToValidUTF8(x.Text[:min(len(x.Text), maxExamination)], "")
 	return x, err
 }

@@ -67,6 +67,11 @@ type Forecast struct {
 
 	ProvenAge Duration `json:"proven_age,omitzero"` // of the newest proof
 
+	// Windows are the moments it can be restored to, and NotSurveyed says of
+	// which site they are not known, and why. Only what has a [Surveyor] has any.
+	Windows     []Window `json:"windows,omitempty"`
+	NotSurveyed []string `json:"not_surveyed,omitempty"`
+
 	RPO Prediction `json:"rpo"`
 	RTO Prediction `json:"rto"`
 }

@@ -32,7 +32,8 @@ func (p *Planner) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return p.plan(w), nil
+	p.survey(ctx, w)
+	return p.plan(w), ctx.Err()
 }
 
 // plan is the pure part of Plan.

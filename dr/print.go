@@ -83,6 +83,12 @@ func (f Forecast) print(w io.Writer) {
 		proven = fmt.Sprintf("%v ago (point %s)", Duration(tidy(f.ProvenAge.Std())), f.Proven)
 	}
 	fmt.Fprintf(w, "    proven    %s\n", proven)
+	for _, window := range f.Windows {
+		fmt.Fprintf(w, "    moments   %s\n", window)
+	}
+	for _, why := range f.NotSurveyed {
+		fmt.Fprintf(w, "    moments   not known %s\n", why)
+	}
 	fmt.Fprintf(w, "    RPO %-5v %s\n", f.Promise.RPO, f.RPO)
 	fmt.Fprintf(w, "    RTO %-5v %s\n", f.Promise.RTO, f.RTO)
 }

@@ -44,8 +44,9 @@ type Proof struct {
 	Error     string         `json:"error,omitempty"` // why not passed or not removed
 
 	// Of an Examiner: see Examination.
-	Newest   time.Time `json:"newest,omitzero"`
-	Findings string    `json:"findings,omitempty"`
+	Newest   time.Time          `json:"newest,omitzero"`
+	Findings string             `json:"findings,omitempty"`
+	Measured map[string]float64 `json:"measured,omitempty"`
 }
 
 // Proves reports whether the point is proven: restored, and the data judged.
@@ -62,9 +63,8 @@ func (p Proof) RTO() Duration {
 }
 
 // RPO is what would have been lost if the source had been lost when the drill
-// began: everything since the last change that was in the restored data. Where
-// nothing was changed for a while it is too long. It is not known if the
-// Checker did not say when that change was made.
+// began: everything since Newest. Where nothing was changed for a while it is
+// too long. It is not known if the Checker did not say.
 func (p Proof) RPO() (d Duration, known bool) {
 	if !p.Proves() || p.Newest.IsZero() {
 		return 0, false

@@ -154,7 +154,7 @@ func (p *Planner) restoreAll(w *world) (total time.Duration, known bool) {
 		}
 		points := w.sites[to].of(load.Name)
 		m := measure(w.sites[w.active].of(load.Name), points, w.proofs[load.Name])
-		took, basis := m.restoreTime(load, newestBytes(points))
+		took, basis := w.restoreTime(load, m, newestBytes(points))
 		total, known = total+took, known && basis != ""
 	}
 	return tidy(total), known

@@ -30,6 +30,7 @@ type world struct {
 	proofs   map[string][]Proof   // by workload, oldest first
 	attempts map[string][]Attempt // of the last attemptWindow, oldest first
 	prunes   map[string][]Pruning // by site, oldest first, of so long as plans go by them
+	surveys  []survey             // of plans for people; looked at by nothing that is in a hurry
 }
 
 // siteState is what one site holds.

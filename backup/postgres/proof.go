@@ -80,6 +80,8 @@ type Proof struct {
 	Recovered  time.Time // it had replayed all it should, and could be written to
 	Checked    time.Time // all checks had passed; zero if not
 
+	Backup     time.Time // when the backup began that was restored, by the clock of who made it; zero: not known
+	From       LSN       // the WAL was replayed from here; 0: not known
 	Replayed   LSN
 	LastCommit time.Time // of what was replayed, by the clock of the source; zero: no transaction ended in it
 	Until      time.Time // that the RPO counts to; zero: not known
@@ -131,14 +133,23 @@ func (p Proof) RTO() time.Duration {
 	return p.Checked.Sub(p.Began)
 }
 
-// RPO is how much older than Until the last transaction is that was replayed:
-// what would be lost. Where nothing happened at the source it is too long. It
-// is not known without either moment.
+// Newest is up to when all that was committed is there, as far as is known:
+// LastCommit, or Backup where nothing was committed since. It is zero if neither
+// is known.
+func (p Proof) Newest() time.Time {
+	if p.Backup.After(p.LastCommit) {
+		return p.Backup
+	}
+	return p.LastCommit
+}
+
+// RPO is from Newest to Until: what would be lost. Where nothing happened at the
+// source since the backup it is too long. It is not known without either moment.
 func (p Proof) RPO() (d time.Duration, known bool) {
-	if p.Until.IsZero() || p.LastCommit.IsZero() {
+	if p.Until.IsZero() || p.Newest().IsZero() {
 		return 0, false
 	}
-	return max(p.Until.Sub(p.LastCommit), 0), true
+	return max(p.Until.Sub(p.Newest()), 0), true
 }
 
 // Prove starts a restored cluster where nobody but the owner of its directory
@@ -266,6 +277,7 @@ func (p *prover) run(ctx context.Context) (err error) {
 	if p.proof.Until.IsZero() {
 		p.proof.Until = p.note.Until
 	}
+	p.proof.Backup, p.proof.From = p.note.Backup, p.note.From
 	if err := p.tidy(ctx); err != nil {
 		return err
 	}

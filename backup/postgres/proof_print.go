@@ -20,14 +20,17 @@ func (p Proof) String() string {
 	}
 	if !p.Recovered.IsZero() {
 		line("  started %s after the restore began, consistent after %s, recovered after %s more, to %v", round(p.Started.Sub(p.Began)), round(p.Consistent.Sub(p.Started)), round(p.Recovered.Sub(p.Consistent)), p.Replayed)
-		switch rpo, known := p.RPO(); {
-		case known:
-			line("  last transaction %s, RPO %s (to %s)", stamp(p.LastCommit), rpo, stamp(p.Until))
-		case p.LastCommit.IsZero():
-			line("  no transaction ended in what was replayed, so the RPO is not known")
-		default:
-			line("  last transaction %s", stamp(p.LastCommit))
+		newest := "last transaction " + stamp(p.LastCommit)
+		switch {
+		case p.Newest().IsZero():
+			newest = "no transaction ended in what was replayed, so the RPO is not known"
+		case p.Newest() != p.LastCommit:
+			newest = "no transaction ended since the backup began, at " + stamp(p.Backup)
 		}
+		if rpo, known := p.RPO(); known {
+			newest += fmt.Sprintf(", RPO %s (to %s)", rpo, stamp(p.Until))
+		}
+		line("  %s", newest)
 		line("  watermark: %s", p.Watermark)
 	}
 	for _, d := range p.Databases {

@@ -310,7 +310,7 @@ func (r *restorer) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	settings := annotated(r.rec.settings(before), note{Began: r.began, Until: r.o.recovery.at, Watermark: r.b.Watermark})
+	settings := annotated(r.rec.settings(before), note{Began: r.began, Until: r.o.recovery.at, Watermark: r.b.Watermark, Backup: r.b.Began, From: r.b.Start})
 	for name, content := range map[string][]byte{"postgresql.auto.conf": settings, "recovery.signal": nil} {
 		if err := writeFile(r.roots.data, name, content); err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/holdfast-go/holdfast/backup/postgres/internal/wal"
 )
 
 // A watermark is a row that a backup has written before it began. Whatever is
@@ -87,6 +89,8 @@ type note struct {
 	Began     time.Time  `json:"began"`          // of the restore
 	Until     time.Time  `json:"until,omitzero"` // its target-time
 	Watermark *watermark `json:"watermark,omitempty"`
+	Backup    time.Time  `json:"backup,omitzero"` // it began
+	From      wal.LSN    `json:"from,omitempty"`  // replaying begins
 }
 
 const noteBegin = "# holdfast "

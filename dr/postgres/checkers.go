@@ -36,7 +36,7 @@ func (c clusters) Examine(ctx context.Context, w dr.Workload, _ backup.Point, d 
 		return dr.Examination{}, err
 	}
 	proof, err := physical.Prove(ctx, c.host(x.proof, d.Location))
-	return dr.Examination{Newest: proof.LastCommit, Text: proof.String()}, err
+	return dr.Examination{Newest: proof.Newest(), Text: proof.String(), Measured: measured(proof)}, err
 }
 
 func (c clusters) Check(ctx context.Context, w dr.Workload, p backup.Point, d backup.Destination) error {

@@ -43,7 +43,11 @@ func Add(parts *dr.Parts, c Config) {
 	if parts.Checkers == nil {
 		parts.Checkers = map[string]dr.Checker{}
 	}
+	if parts.Surveyors == nil {
+		parts.Surveyors = map[string]dr.Surveyor{}
+	}
 	parts.Targets["postgres"] = c.openCluster
+	parts.Surveyors["postgres"] = survey
 	parts.Checkers["postgres"] = clusters{c}
 	parts.Targets["postgres-dump"] = c.openDump
 	if c.DrillServer != "" {

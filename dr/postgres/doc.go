@@ -40,7 +40,12 @@
 //
 // A drill restores to the end of the WAL at the standby, starts the cluster
 // where nobody gets to it, checks it, and removes it again. Its record has the
-// moment of the last transaction, and so the RPO, and what was checked.
+// moment of the last transaction, or of the backup if none came since, and so
+// the RPO, what was checked, and how fast it was.
+//
+// A plan of the Planner shows the moments that can be restored to from each
+// site, and predicts the RTO, with the WAL to replay, by what drills have
+// measured. [PlanRestore] plans the restore to one of these moments.
 //
 // # WAL
 //

@@ -112,6 +112,7 @@ func TestDrills(t *testing.T) {
 	must(t, err)
 	plan := planner(t, p, key, func(_ *dr.Config, parts *dr.Parts) { parts.Events = func(e dr.Event) { told = append(told, e.Text) } })
 	runDue(t, plan)
+	idle(t, plan)
 
 	// What comes after the backup reaches both sites as WAL.
 	receiver, err := postgres.Receiver(t.Context(), plan, "db", dr.PrimarySite, physical.ReceiverConfig{Seal: 10 * time.Millisecond})
@@ -160,6 +161,7 @@ func TestDrills(t *testing.T) {
 		}
 	}
 	removed("db", proof)
+	windows(t, plan, proof)
 	if text := strings.Join(told, "\n"); !strings.Contains(text, "drill passed; RTO ") || !strings.Contains(text, "RPO at most ") {
 		t.Errorf("told: %s", text)
 	}
@@ -190,8 +192,65 @@ func TestDrills(t *testing.T) {
 		t.Errorf("without apples: %v\n%s", err, proof.Findings)
 	}
 	removed("db", proof)
-	if m, err := plan.Measure(t.Context(), time.Now().Add(-time.Hour)); err != nil || m[0].Drills != 3 || m[0].Proven != 1 {
+	if m, err := plan.Measure(t.Context(), time.Now().Add(-time.Hour)); err != nil || m[0].Drills != 4 || m[0].Proven != 2 {
 		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// idle proves a cluster to which nothing has happened since it was backed up:
+// what would be lost is what came since then, not since its last transaction.
+func idle(t *testing.T, p *dr.Planner) {
+	t.Helper()
+	proof, err := p.Drill(t.Context(), "db")
+	must(t, err)
+	if rpo, known := proof.RPO(); !known || rpo <= 0 || rpo.Std() > proof.Began.Sub(proof.PointTime) {
+		t.Errorf("RPO %v, %v; the point is %v old: %+v", rpo, known, proof.Began.Sub(proof.PointTime), proof)
+	}
+	plan, err := p.Plan(t.Context())
+	must(t, err)
+	if text := plan.String(); strings.Count(text, ", nothing has changed since, timeline 1, 1 point\n") != 2 {
+		t.Errorf("the moments of an idle cluster:\n%s", text)
+	}
+}
+
+// windows sees the moments that a cluster can be restored to, and what drills
+// have measured in the plans of that.
+func windows(t *testing.T, p *dr.Planner, proof dr.Proof) {
+	t.Helper()
+	plan, err := p.Plan(t.Context())
+	must(t, err)
+	f := plan.Forecasts[0]
+	if len(f.Windows) != 2 || len(f.NotSurveyed) > 0 || !f.RTO.Known || f.RTO.Basis != "measured in 2 of the latest drills" {
+		t.Fatalf("%+v", f)
+	}
+	for i, site := range []string{dr.PrimarySite, dr.StandbySite} {
+		if w := f.Windows[i]; w.Site != site || !w.Until.Equal(proof.Newest) || !w.Until.After(w.Since) || w.Points != 1 || w.Of != "timeline 1" {
+			t.Errorf("%+v, want it to %v", w, proof.Newest)
+		}
+	}
+	proofs, err := p.Proofs(t.Context(), "db")
+	must(t, err)
+	slowest := 0.0
+	for _, x := range proofs {
+		wal := x.Measured["wal_bytes"]
+		if wal <= 0 || wal > 16<<20 || x.Measured["replay_seconds"] <= 0 {
+			t.Errorf("measured %v", x.Measured)
+		}
+		if rate := (float64(x.Bytes) + wal) / x.Restore.Std().Seconds(); slowest == 0 || rate < slowest {
+			slowest = rate
+		}
+	}
+	for target, want := range map[physical.RecoveryTarget]bool{{}: true, {Time: proof.Newest.Add(-time.Microsecond)}: true, {Time: proof.Newest.Add(time.Second)}: false} {
+		r, err := postgres.PlanRestore(t.Context(), p, dr.StandbySite, "db", target)
+		if (err == nil) != want {
+			t.Fatalf("%+v: %v", target, err)
+		}
+		if err == nil && (r.Point != proof.Point || !r.Verified.Equal(proof.Began) || r.Rates != [2]float64{slowest, 30 << 20}) {
+			t.Errorf("%+v: %v; want rate %v, proven %v", target, r, slowest, proof.Began)
+		}
+	}
+	if _, err := postgres.PlanRestore(t.Context(), p, dr.StandbySite, "orders", physical.RecoveryTarget{}); err == nil || !strings.Contains(err.Error(), "no workload") {
+		t.Errorf("a dump: %v", err)
 	}
 }
 
