@@ -9,6 +9,7 @@ import (
 	"hash"
 	"slices"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -37,8 +38,9 @@ const (
 
 // Compressions, the first byte within a frame.
 const (
-	compressionNone = 0
-	compressionZstd = 1
+	compressionNone   = 0
+	compressionZstd   = 1
+	compressionSnappy = 2 // of chunks of data only
 )
 
 // An identifier computes chunk ids. It is not safe for concurrent use.
@@ -96,15 +98,22 @@ func newDecoder(workers int) *zstd.Decoder {
 }
 
 // compress returns what to put into the frame of a chunk. in begins with a
-// byte that is free for the compression; out is scratch space.
+// byte that is free for the compression; out is scratch space. Without an
+// encoder it is Snappy.
 func compress(e *zstd.Encoder, in, out []byte) []byte {
 	plain := in[1:]
 	in[0] = compressionNone
 	if len(plain) < 128 {
 		return in
 	}
-	out = append(out[:0], compressionZstd)
-	out = e.EncodeAll(plain, out)
+	if e == nil {
+		out = slices.Grow(out[:0], 1+s2.MaxEncodedLen(len(plain)))[:1]
+		out[0] = compressionSnappy
+		out = out[:1+len(s2.EncodeSnappy(out[1:cap(out)], plain))]
+	} else {
+		out = append(out[:0], compressionZstd)
+		out = e.EncodeAll(plain, out)
+	}
 	if len(out) > len(in)-len(in)/32 {
 		return in
 	}
@@ -141,6 +150,17 @@ func openFrame(a cipher.AEAD, d *zstd.Decoder, ids *identifier, kind string, r r
 		}
 		plain, err = d.DecodeAll(b[1:], into[:0:r.plain])
 		if err != nil {
+			return nil, fmt.Errorf("%w: chunk %s: %v", ErrDamaged, r.id, err)
+		}
+	case compressionSnappy:
+		// Of no more than there is room for is anything decompressed.
+		if n, err := s2.DecodedLen(b[1:]); err != nil || n != int(r.plain) {
+			return nil, fmt.Errorf("%w: chunk %s has %d bytes, not %d: %v", ErrDamaged, r.id, n, r.plain, err)
+		}
+		if !compressed || cap(into) < int(r.plain) {
+			into = make([]byte, 0, r.plain)
+		}
+		if plain, err = s2.Decode(into[:r.plain], b[1:]); err != nil {
 			return nil, fmt.Errorf("%w: chunk %s: %v", ErrDamaged, r.id, err)
 		}
 	default:

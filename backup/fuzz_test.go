@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -175,6 +176,9 @@ func FuzzFrame(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(append([]byte{compressionZstd}, bomb.EncodeAll(make([]byte, 64<<20), nil)...), uint32(maxData))
+	f.Add(append([]byte{compressionSnappy}, s2.EncodeSnappy(nil, make([]byte, 64<<20))...), uint32(maxData))
+	f.Add(append([]byte{compressionSnappy}, s2.EncodeSnappy(nil, make([]byte, 1000))...), uint32(1000))
+	f.Add([]byte{compressionSnappy, 0xff, 0xff, 0x3f, 0}, uint32(1<<20-1))
 	f.Add([]byte{compressionNone, 'x'}, uint32(1))
 	f.Add([]byte{9, 'x'}, uint32(1))
 	f.Add([]byte{}, uint32(0))

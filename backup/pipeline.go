@@ -25,6 +25,7 @@ type pipeline struct {
 	encaps   []byte
 	reusable reusable
 	zstd     *zstd.Encoder
+	snappy   bool // for data
 
 	jobs         chan job
 	small, large chan []byte // free chunk buffers
@@ -218,12 +219,15 @@ func (p *pipeline) store(ctx context.Context, ids *identifier, scratch []byte, j
 	if !p.claim(r.id) {
 		return nil
 	}
-	frame := compress(p.zstd, in, scratch)
-	pk := &p.meta
+	pk, encoder := &p.meta, p.zstd
 	if j.kind == kindData {
 		pk = &p.data
+		if p.snappy {
+			encoder = nil
+		}
 		p.bytesNew.Add(int64(j.n))
 	}
+	frame := compress(encoder, in, scratch)
 	pack, room, err := p.reserve(ctx, pk, r, len(frame)+sealOverhead)
 	if err != nil {
 		return err

@@ -214,6 +214,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err != nil {
 		return Point{}, err
 	}
+	p.snappy = o.Compression == Snappy
 	s := &Session{name: name, began: time.Now(), mode: mode, parent: parent, p: p, cut: r.keys.format.Cut, progress: o.Progress, ids: r.keys.newIdentifier()}
 	s.sort = sorter{wrote: s.count, budget: sorterBudget}
 	roots, err := s.run(ctx, t)
@@ -339,6 +340,9 @@ func (o BackupOptions) valid(name string, t Target) error {
 	case "", Full, Incremental, Differential:
 	default:
 		errs = append(errs, fmt.Errorf("mode %.40q: want %q, %q or %q", o.Mode, Full, Incremental, Differential))
+	}
+	if c := o.Compression; c != "" && c != Zstd && c != Snappy {
+		errs = append(errs, fmt.Errorf("compression %.40q: want %q or %q", c, Zstd, Snappy))
 	}
 	if len(o.Tags) > 64 {
 		errs = append(errs, fmt.Errorf("tags: %d, at most 64 are possible", len(o.Tags)))

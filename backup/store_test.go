@@ -380,7 +380,7 @@ func TestBadInput(t *testing.T) {
 	}
 	ok := treeOf(map[string]string{"a": "b"})
 	for name, o := range map[string]backup.BackupOptions{
-		"mode": {Mode: "partial"}, "tag": {Tags: map[string]string{"a": "b\n"}}, "time": {Time: time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"mode": {Mode: "partial"}, "tag": {Tags: map[string]string{"a": "b\n"}}, "compression": {Compression: "gzip"}, "time": {Time: time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if _, err := r.Backup(t.Context(), "w", ok, o); err == nil {
 			t.Errorf("%s was accepted", name)
@@ -401,5 +401,40 @@ func TestBadInput(t *testing.T) {
 		if _, err := backup.Init(t.Context(), c); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
+	}
+}
+
+// Points compressed in different ways share their content, in both directions.
+func TestSnappy(t *testing.T) {
+	lines := func(word string) string {
+		return strings.Repeat(word+" is what the lines of this file say, again and again\n", 40_000)
+	}
+	files := map[string]string{"a": lines("one"), "b": random(1, 300<<10), "c": "short"}
+	sizes := map[backup.Compression]int64{}
+	for first, second := range map[backup.Compression]backup.Compression{backup.Zstd: backup.Snappy, backup.Snappy: backup.Zstd} {
+		store := providertest.NewMemory()
+		r := newRepo(t, store)
+		one, err := r.Backup(t.Context(), "w", treeOf(files), backup.BackupOptions{Compression: first})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[first] = one.Stats.BytesStored
+		files := maps.Clone(files)
+		files["d"] = lines("two")
+		two, err := r.Backup(t.Context(), "w", treeOf(files), backup.BackupOptions{Compression: second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, most := two.Stats.BytesNew, int64(len(files["d"])+4<<10); got > most {
+			t.Errorf("%s after %s: %d bytes are new, want at most %d", second, first, got, most)
+		}
+		again := reopen(t, store)
+		mustHold(t, again, two.ID, treeOf(files).files)
+		if report, err := again.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !report.OK() {
+			t.Errorf("%s after %s: %v, %v", second, first, report.Problems, err)
+		}
+	}
+	if z, s := sizes[backup.Zstd], sizes[backup.Snappy]; z >= s || s > 1<<20 {
+		t.Errorf("zstd stores %d bytes and Snappy %d, of 2.5 MB that repeat", z, s)
 	}
 }

@@ -176,9 +176,9 @@ type Workload struct {
 	Encryption        string `yaml:"encryption,omitempty" json:"encryption,omitempty"` // "", "on", "aes-256", "aes-256-gcm"; "off", "none"
 	AcceptUnprotected bool   `yaml:"accept_unprotected,omitempty" json:"accept_unprotected,omitempty"`
 
-	// Compression is settled by the repository. The field exists so that a
-	// configuration can say so; any other wish is refused by name.
-	Compression string `yaml:"compression,omitempty" json:"compression,omitempty"` // "", "zstd"
+	// Compression is zstd, the default, or snappy: faster and larger, see
+	// [backup.Compression]. Any other wish is refused by name.
+	Compression string `yaml:"compression,omitempty" json:"compression,omitempty"` // "", "zstd", "snappy"
 
 	// Priority orders recovery: 1 first, 4 last. 0 means 3.
 	Priority int `yaml:"priority,omitempty" json:"priority,omitzero"`

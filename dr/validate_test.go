@@ -132,7 +132,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(c *Config) { c.Workloads[1].AcceptUnprotected = true }, "targets[1].accept_unprotected: is set, but encryption is on"},
 		{func(c *Config) { protectNothing(c) }, "recipients: protect nothing: encryption is off"},
 		{func(c *Config) { c.Workloads[1].Encryption = "rot13" }, "targets[1].encryption: \"rot13\" is not offered"},
-		{func(c *Config) { c.Workloads[1].Compression = "gzip" }, "targets[1].compression: \"gzip\" is not offered; content is packed with zstd"},
+		{func(c *Config) { c.Workloads[1].Compression = "gzip" }, "targets[1].compression: \"gzip\" is not offered; leave it out for zstd"},
 		{func(c *Config) { c.Workloads[1].Priority = 5 }, "targets[1].priority: 5 is out of range"},
 		{func(c *Config) { c.Workloads[1].Secrets = map[string]Secret{"p": "env:"} }, "targets[1].secrets.p: is not a reference"},
 		{func(c *Config) { c.Recipients = nil }, "recipients: no recipient is usable with the primary region gone"},

@@ -44,9 +44,9 @@ func (w Workload) validate(f *faults, field string) {
 	}
 	validateEncryption(f, field, w)
 	switch strings.ToLower(w.Compression) {
-	case "", "zstd":
+	case "", "zstd", "snappy":
 	default:
-		f.add(field+".compression", fmt.Sprintf("%q is not offered; content is packed with zstd", w.Compression), "leave it out or write zstd")
+		f.add(field+".compression", fmt.Sprintf("%q is not offered", w.Compression), "leave it out for zstd, or write zstd or snappy")
 	}
 	if w.Priority < 0 || w.Priority > 4 {
 		f.add(field+".priority", fmt.Sprintf("%d is out of range", w.Priority), "use 1 (first) to 4 (last)")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
@@ -75,7 +76,8 @@ func (p *Planner) backUpNow(ctx context.Context, w Workload, site string, tags m
 	if err != nil {
 		return backup.Point{}, err
 	}
-	point, err := repo.Backup(ctx, w.Name, t, backup.BackupOptions{Mode: backup.Mode(or(w.Mode, Incremental)), Tags: tags})
+	point, err := repo.Backup(ctx, w.Name, t, backup.BackupOptions{Mode: backup.Mode(or(w.Mode, Incremental)), Tags: tags,
+		Compression: backup.Compression(strings.ToLower(w.Compression))})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("back up %s: %w", w.Name, err)
 	}

@@ -4,11 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strconv"
 	"strings"
@@ -81,8 +78,8 @@ func (t *Target) command(name string) string {
 	if t.c.Checkpoint != "" {
 		checkpoint = t.c.Checkpoint
 	}
-	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256', VERIFY_CHECKSUMS true)",
-		quote(label(name)), checkpoint)
+	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS '%s', VERIFY_CHECKSUMS true)",
+		quote(label(name)), checkpoint, t.sums(Stream))
 }
 
 // label names a backup at the server.
@@ -102,6 +99,7 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'
 type reading struct {
 	s      *backup.Session
 	stream *baseStream
+	sums   string // algorithm
 	read   map[string]fileSum
 
 	manifest []byte
@@ -146,9 +144,9 @@ func (r *reading) all(ctx context.Context) error {
 
 func (r *reading) keepManifest(ctx context.Context) error {
 	var text bytes.Buffer
-	m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: noSum}
+	m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: unknown(r.sums).String()}
 	it := backup.Item{Path: manifestPath, Meta: m.encode()}
-	err := r.s.Add(ctx, it, newSummed(io.TeeReader(r.stream, &text), it, func(fileSum) {}))
+	err := r.s.Add(ctx, it, newSummed(io.TeeReader(r.stream, &text), it, r.sums, func(fileSum) {}))
 	r.manifest = text.Bytes()
 	return err
 }
@@ -202,7 +200,7 @@ func (r *reading) entry(ctx context.Context, below string, h *tar.Header, conten
 	default:
 		return fmt.Errorf("postgres: the server sends %q as a tar entry of type %q", path, h.Typeflag)
 	}
-	m.Type, m.Sum = typeFile, noSum
+	m.Type, m.Sum = typeFile, unknown(r.sums).String()
 	it := backup.Item{Path: path, Meta: m.encode()}
 	if isRelation(path) {
 		it.BlockSize = relationBlock
@@ -210,33 +208,5 @@ func (r *reading) entry(ctx context.Context, below string, h *tar.Header, conten
 	if _, twice := r.read[path]; twice {
 		return fmt.Errorf("postgres: the server sends %q twice", path)
 	}
-	return r.s.Add(ctx, it, newSummed(content, it, func(s fileSum) { r.read[path] = s }))
-}
-
-// A summed reader computes the SHA-256 of what it reads. At the end it writes
-// it into the description of the item, and tells it.
-type summed struct {
-	r    io.Reader
-	hash hash.Hash
-	size int64
-	it   backup.Item
-	tell func(fileSum)
-}
-
-func newSummed(r io.Reader, it backup.Item, tell func(fileSum)) *summed {
-	return &summed{r: r, hash: sha256.New(), it: it, tell: tell}
-}
-
-func (s *summed) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.hash.Write(p[:n])
-	s.size += int64(n)
-	if err == io.EOF && s.tell != nil {
-		f := fileSum{size: s.size}
-		s.hash.Sum(f.sum[:0])
-		hex.Encode(s.it.Meta[sumAt(s.it.Meta):], f.sum[:])
-		s.tell(f)
-		s.tell = nil
-	}
-	return n, err
+	return r.s.Add(ctx, it, newSummed(content, it, r.sums, func(s fileSum) { r.read[path] = s }))
 }

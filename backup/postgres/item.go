@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -34,7 +33,7 @@ type meta struct {
 	Mode    uint32    `json:"m"` // permissions
 	ModTime time.Time `json:"mt"`
 	State   string    `json:"i,omitempty"` // of a file that has been left alone: as long as it is the same, so is the content
-	Sum     string    `json:"s,omitempty"` // SHA-256 of a file's content
+	Sum     string    `json:"s,omitempty"` // of a file's content: hexadecimal digits of its digest
 }
 
 // encode leaves room for the sum, which is known when the content has been read.
@@ -46,10 +45,9 @@ func (m meta) encode() json.RawMessage {
 	return b
 }
 
-var noSum = strings.Repeat("0", 64)
-
-// sumAt is where the sum of an encoded meta begins: it comes last.
-func sumAt(encoded []byte) int { return len(encoded) - len(noSum) - len(`"}`) }
+// sumAt is where the sum of an encoded meta begins, of the length of another:
+// it comes last.
+func sumAt(encoded []byte, like digest) int { return len(encoded) - 2*len(like) - len(`"}`) }
 
 // spoil makes the state in an encoded meta one that no file has.
 func spoil(encoded []byte) {
@@ -59,15 +57,16 @@ func spoil(encoded []byte) {
 	}
 }
 
-func decodeMeta(it backup.Item) (m meta, sum [32]byte, err error) {
+func decodeMeta(it backup.Item) (m meta, sum digest, err error) {
 	if err := json.Unmarshal(it.Meta, &m); err != nil {
 		return m, sum, fmt.Errorf("%q: description: %w: %v", it.Path, backup.ErrDamaged, err)
 	}
 	switch m.Type {
 	case typeDir:
 	case typeFile:
-		if n, err := hex.Decode(sum[:], []byte(m.Sum[:min(len(m.Sum), 64)])); err != nil || n != 32 || len(m.Sum) != 64 {
-			return m, sum, fmt.Errorf("%q: description: %w: no SHA-256", it.Path, backup.ErrDamaged)
+		var ok bool
+		if sum, ok = parseDigest(m.Sum); !ok {
+			return m, sum, fmt.Errorf("%q: description: %w: no checksum", it.Path, backup.ErrDamaged)
 		}
 	default:
 		return m, sum, fmt.Errorf("%q: type %.20q is unknown", it.Path, m.Type)

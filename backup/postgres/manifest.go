@@ -15,11 +15,11 @@ import (
 // A fileSum is what a manifest says of a file.
 type fileSum struct {
 	size int64
-	sum  [sha256.Size]byte
+	sum  digest
 }
 
-// parseManifest reads a backup_manifest, of version 1 or 2, with SHA-256 of
-// all files and of itself.
+// parseManifest reads a backup_manifest, of version 1 or 2, with a checksum of
+// every file, and SHA-256 of itself.
 func parseManifest(text []byte) (map[string]fileSum, error) {
 	var m struct {
 		Version int `json:"PostgreSQL-Backup-Manifest-Version"`
@@ -53,15 +53,14 @@ func parseManifest(text []byte) (map[string]fileSum, error) {
 			}
 			path = string(b)
 		}
-		s := fileSum{size: f.Size}
-		n, err := hex.Decode(s.sum[:], []byte(f.Checksum[:min(len(f.Checksum), 2*len(s.sum))]))
-		if err != nil || n != len(s.sum) || len(f.Checksum) != 2*n || f.Algorithm != "SHA256" {
-			return nil, fmt.Errorf("backup_manifest: %q has no SHA-256 but %.20s %.80q", path, f.Algorithm, f.Checksum)
+		sum, ok := parseDigest(f.Checksum)
+		if !ok || f.Algorithm != sum.algorithm() {
+			return nil, fmt.Errorf("backup_manifest: %q has neither SHA256 nor CRC32C but %.20s %.80q", path, f.Algorithm, f.Checksum)
 		}
 		if _, twice := files[path]; twice {
 			return nil, fmt.Errorf("backup_manifest: %q is in it twice", path)
 		}
-		files[path] = s
+		files[path] = fileSum{f.Size, sum}
 	}
 	return files, nil
 }
@@ -122,8 +121,8 @@ func (m *manifestWriter) finish(src *source, start position, stop wal.LSN) []byt
 		} else {
 			fmt.Fprintf(&b, "\n{ \"Encoded-Path\": \"%x\", ", f.path)
 		}
-		fmt.Fprintf(&b, "\"Size\": %d, \"Last-Modified\": \"%s GMT\", \"Checksum-Algorithm\": \"SHA256\", \"Checksum\": \"%x\" }",
-			f.size, f.time.UTC().Format(time.DateTime), f.sum)
+		fmt.Fprintf(&b, "\"Size\": %d, \"Last-Modified\": \"%s GMT\", \"Checksum-Algorithm\": \"%s\", \"Checksum\": \"%v\" }",
+			f.size, f.time.UTC().Format(time.DateTime), f.sum.algorithm(), f.sum)
 	}
 	fmt.Fprintf(&b, "\n],\n\"WAL-Ranges\": [\n{ \"Timeline\": %d, \"Start-LSN\": \"%v\", \"End-LSN\": \"%v\" }\n],\n", start.timeline, start.at, stop)
 	own := sha256.Sum256(b.Bytes())

@@ -18,15 +18,26 @@ func manifestFile(path, content string) string {
 		path, len(content), sha256.Sum256([]byte(content)))
 }
 
+// digestOf is what a manifest has of a content.
+func digestOf(algorithm, content string) digest {
+	s := newSummer(algorithm)
+	s.Write([]byte(content))
+	return s.digest()
+}
+
 func TestManifest(t *testing.T) {
-	files, err := parseManifest(manifestOf(2, manifestFile("a", "1"), `{ "Encoded-Path": "ff62", "Size": 1, "Checksum-Algorithm": "SHA256", "Checksum": "`+fmt.Sprintf("%x", sha256.Sum256([]byte("2")))+`" }`))
-	if err != nil || len(files) != 2 || files["a"] != (fileSum{1, sha256.Sum256([]byte("1"))}) || files["\xffb"].sum != sha256.Sum256([]byte("2")) {
+	crc := `{ "Path": "c", "Size": 9, "Checksum-Algorithm": "CRC32C", "Checksum": "839206e3" }` // of 123456789, as a server writes it
+	files, err := parseManifest(manifestOf(2, manifestFile("a", "1"), `{ "Encoded-Path": "ff62", "Size": 1, "Checksum-Algorithm": "SHA256", "Checksum": "`+fmt.Sprintf("%x", sha256.Sum256([]byte("2")))+`" }`, crc))
+	if err != nil || len(files) != 3 || files["a"] != (fileSum{1, digestOf(sumSHA256, "1")}) || files["\xffb"].sum != digestOf(sumSHA256, "2") ||
+		files["c"] != (fileSum{9, digestOf(sumCRC32C, "123456789")}) {
 		t.Errorf("%v, %v", files, err)
 	}
 	for what, text := range map[string][]byte{
 		"another version":       manifestOf(3, manifestFile("a", "1")),
 		"a file twice":          manifestOf(1, manifestFile("a", "1"), manifestFile("a", "1")),
-		"CRC-32C":               manifestOf(1, strings.Replace(manifestFile("a", "1"), "SHA256", "CRC32C", 1)),
+		"CRC-32C that is not":   manifestOf(1, strings.Replace(manifestFile("a", "1"), "SHA256", "CRC32C", 1)),
+		"no sum":                manifestOf(1, `{ "Path": "a", "Size": 1 }`),
+		"SHA-256 that is not":   manifestOf(1, strings.Replace(crc, "CRC32C", "SHA256", 1)),
 		"a short sum":           manifestOf(1, `{ "Path": "a", "Size": 1, "Checksum-Algorithm": "SHA256", "Checksum": "ab" }`),
 		"a long sum":            manifestOf(1, strings.Replace(manifestFile("a", "1"), `" }`, `00" }`, 1)),
 		"a path of odd hex":     manifestOf(1, strings.Replace(manifestFile("abc", "1"), `"Path"`, `"Encoded-Path"`, 1)),
@@ -43,7 +54,7 @@ func TestManifest(t *testing.T) {
 }
 
 func TestAgree(t *testing.T) {
-	sum := func(s string) fileSum { return fileSum{int64(len(s)), sha256.Sum256([]byte(s))} }
+	sum := func(s string) fileSum { return fileSum{int64(len(s)), digestOf(sumSHA256, s)} }
 	manifest := map[string]fileSum{"a": sum("1"), "b": sum("2")}
 	for what, c := range map[string]struct {
 		read map[string]fileSum

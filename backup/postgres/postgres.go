@@ -17,7 +17,7 @@
 //
 // Every file is an item, under its path below the data directory; what is in a
 // tablespace is below pg_tblspc/OID, as in PostgreSQL's own manifests. There is
-// one of those, too (backup_manifest), with the SHA-256 of every file, so that
+// one of those, too (backup_manifest), with a checksum of every file, so that
 // pg_verifybackup can be run on what is restored. Relation files are cut into
 // pages, so that another full backup stores only what has changed.
 //
@@ -28,7 +28,7 @@
 // # How files are read
 //
 // [Stream] takes what BASE_BACKUP sends over one connection. The server
-// announces the SHA-256 of every file in its manifest, and each is compared with
+// announces the checksum of every file in its manifest, and each is compared with
 // what arrived: one difference, one file that is missing or too many, and there
 // is no point.
 //
@@ -93,7 +93,7 @@
 //	                 what the backup does not have is deleted.
 //	owner            UID:GID of all that is written. Only root can.
 //	verify           "true" reads everything again at the end, and compares it
-//	                 with the server's manifest.
+//	                 with the manifest.
 //	dry-run          "true" reads and verifies all of the point and that the
 //	                 log has the WAL, counts it in the progress, and writes nothing.
 //
@@ -183,6 +183,15 @@ type Config struct {
 	// and else Stream; which it was is told to Logger.
 	Reader Reader
 
+	// ManifestChecksums is the algorithm of the checksums of files in the
+	// manifest: "SHA256" or "CRC32C", PostgreSQL's own default, which costs a
+	// tenth. The content in the repository is identified by HMAC-SHA-256 in
+	// any case. Default: SHA256 for what a server sends (Stream), where the sum
+	// is what shows that it arrived as it was, and CRC32C where the manifest is
+	// made here of what was read (Local, Parallel). CRC32C wants a server on a
+	// little-endian machine.
+	ManifestChecksums string
+
 	Workers int          // how many files a restore writes, and how many pieces a backup reads, at once; default 4
 	Logger  *slog.Logger // told of decisions; default: discards
 }
@@ -215,6 +224,9 @@ func New(c Config) (*Target, error) {
 	if c.Reader == Local && c.Data == "" {
 		errs = append(errs, errors.New("field Data is empty, and field Reader is local: want the data directory"))
 	}
+	if s := c.ManifestChecksums; s != "" && s != sumSHA256 && s != sumCRC32C {
+		errs = append(errs, fmt.Errorf("field ManifestChecksums is %q, want SHA256, CRC32C or nothing", s))
+	}
 	if c.Workers < 0 || c.Workers > 1024 {
 		errs = append(errs, fmt.Errorf("field Workers is %d, want 0 to 1024", c.Workers))
 	}
@@ -232,6 +244,17 @@ func New(c Config) (*Target, error) {
 
 // Kind is "postgres".
 func (t *Target) Kind() string { return "postgres" }
+
+// sums is the algorithm of the manifest that comes of a reader.
+func (t *Target) sums(r Reader) string {
+	switch {
+	case t.c.ManifestChecksums != "":
+		return t.c.ManifestChecksums
+	case r == Stream:
+		return sumSHA256
+	}
+	return sumCRC32C
+}
 
 // LogName is the name of the log that has the WAL of a cluster, by its system
 // identifier.

@@ -108,7 +108,7 @@ func (t *Target) newWalker(ctx context.Context, src *source, slot slot, name Rea
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{t: t, src: src, name: name, conn: conn, slot: slot, files: files}
+	w := &walker{t: t, src: src, name: name, conn: conn, slot: slot, files: files, sums: t.sums(name)}
 	if err := w.prepare(ctx); err != nil {
 		hangUp(conn)
 		return nil, err
@@ -187,7 +187,7 @@ func (r *streamReader) begin(ctx context.Context, name string) (p position, err 
 }
 
 func (r *streamReader) read(ctx context.Context, s *backup.Session) error {
-	return (&reading{s: s, stream: r.stream, read: map[string]fileSum{}}).all(ctx)
+	return (&reading{s: s, stream: r.stream, sums: r.t.sums(Stream), read: map[string]fileSum{}}).all(ctx)
 }
 
 func (r *streamReader) end(context.Context, *backup.Session) (position, error) {

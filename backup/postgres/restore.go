@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +39,7 @@ type restorer struct {
 type expected struct {
 	it  backup.Item
 	m   meta
-	sum [sha256.Size]byte
+	sum digest
 }
 
 // Restore implements [backup.Target].
@@ -400,13 +399,13 @@ func (r *restorer) try(ctx context.Context, e expected) error {
 }
 
 func compareSum(in io.Reader, e expected) error {
-	h := sha256.New()
+	h := newSummer(e.sum.algorithm())
 	n, err := io.Copy(h, in)
 	if err != nil {
 		return err
 	}
-	if n != e.it.Size || [sha256.Size]byte(h.Sum(nil)) != e.sum {
-		return fmt.Errorf("%d bytes are not the content that the server's manifest has, of %d", n, e.it.Size)
+	if n != e.it.Size || h.digest() != e.sum {
+		return fmt.Errorf("%d bytes are not the content that the manifest has, of %d", n, e.it.Size)
 	}
 	return nil
 }

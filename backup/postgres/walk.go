@@ -62,6 +62,7 @@ type walker struct {
 	files   fileSource
 	slot    slot
 	segment uint32 // pages of a file of a relation
+	sums    string // algorithm of the manifest
 
 	quiet  time.Time // what was not changed from here on can be told by its state; zero: nothing can
 	start  position
@@ -316,7 +317,7 @@ func (w *walker) walkSpace(ctx context.Context, dir string) error {
 
 // item describes what was found.
 func (w *walker) item(f *found) (backup.Item, meta) {
-	m := meta{Type: typeFile, Mode: uint32(f.perm), ModTime: f.time.UTC(), Sum: noSum}
+	m := meta{Type: typeFile, Mode: uint32(f.perm), ModTime: f.time.UTC(), Sum: unknown(w.sums).String()}
 	if f.kind.IsDir() {
 		m.Type, m.Sum = typeDir, ""
 	} else if !w.quiet.IsZero() && f.time.Before(w.quiet) && f.moved.Before(w.quiet) {
@@ -352,7 +353,7 @@ func (w *walker) add(ctx context.Context, s *backup.Session, p *pieceReader, f *
 	r := &fileReader{ctx: ctx, p: p, f: f}
 	var sum fileSum
 	it.Meta = m.encode()
-	err := s.Add(ctx, it, newSummed(r, it, func(s fileSum) {
+	err := s.Add(ctx, it, newSummed(r, it, w.sums, func(s fileSum) {
 		sum = s
 		if len(r.bad) > 0 {
 			spoil(it.Meta) // what has a page that fails is read next time, too
@@ -485,7 +486,7 @@ func (w *walker) small(ctx context.Context, s *backup.Session, f *found, content
 	it, m := w.item(f)
 	m.State = ""
 	it.Meta = m.encode()
-	return s.Add(ctx, it, newSummed(bytes.NewReader(content), it, func(sum fileSum) { w.manifest.add(f.path, m.ModTime, sum) }))
+	return s.Add(ctx, it, newSummed(bytes.NewReader(content), it, w.sums, func(sum fileSum) { w.manifest.add(f.path, m.ModTime, sum) }))
 }
 
 // end ends the backup at the server, and adds what that yields.
@@ -515,9 +516,9 @@ func (w *walker) end(ctx context.Context, s *backup.Session) (position, error) {
 		return stop, err
 	}
 	manifest := w.manifest.finish(w.src, w.start, stop.at)
-	m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: noSum}
+	m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: unknown(w.sums).String()}
 	it := backup.Item{Path: manifestPath, Meta: m.encode()}
-	return stop, s.Add(ctx, it, newSummed(bytes.NewReader(manifest), it, func(fileSum) {}))
+	return stop, s.Add(ctx, it, newSummed(bytes.NewReader(manifest), it, w.sums, func(fileSum) {}))
 }
 
 // advised says what a role lacks.

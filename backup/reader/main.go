@@ -1,5 +1,5 @@
 // Reader gets the content out of a repository of Holdfast with nothing of
-// Holdfast: it uses the standard library and zstd, and what FORMAT.md says.
+// Holdfast: it uses the standard library, zstd and Snappy, and what FORMAT.md says.
 // It needs the directory of the objects, one file for each under its key (as
 // any tool that copies a bucket leaves them) or a directory store, and the
 // root key, which the holder of an identity unwraps with a stock tool:
@@ -40,6 +40,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -420,14 +421,21 @@ func (r *repository) chunkAt(kind string, id [32]byte, p place) ([]byte, error) 
 		return nil, fmt.Errorf("%s: %v", p.pack, err)
 	}
 	form, b := b[0], b[1:]
-	if form == 1 {
-		if b, err = r.zstd.DecodeAll(b, nil); err != nil {
-			return nil, err
+	switch form {
+	case 1:
+		b, err = r.zstd.DecodeAll(b, nil)
+	case 2:
+		var n int
+		if n, err = snappy.DecodedLen(b); err == nil && n <= 1<<20 {
+			b, err = snappy.Decode(nil, b)
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	m := hmac.New(sha256.New, derive(r.writer, nil, kind+" chunk id"))
 	m.Write(b)
-	if !bytes.Equal(m.Sum(nil), id[:]) || form > 1 {
+	if !bytes.Equal(m.Sum(nil), id[:]) || form > 2 {
 		return nil, fmt.Errorf("%s: another chunk than listed", p.pack)
 	}
 	return b, nil

@@ -27,6 +27,7 @@ func TestReaderAgainstTheLibrary(t *testing.T) {
 		os.MkdirAll(filepath.Join(tree, "a/b"), 0o755),
 		os.WriteFile(filepath.Join(tree, "a/b/small"), []byte("small"), 0o640),
 		os.WriteFile(filepath.Join(tree, "a/big"), noise(5<<20), 0o600),
+		os.WriteFile(filepath.Join(tree, "a/text"), bytes.Repeat([]byte("what can be compressed "), 100_000), 0o600),
 		os.WriteFile(filepath.Join(tree, "empty"), nil, 0o444),
 		os.Link(filepath.Join(tree, "a/big"), filepath.Join(tree, "a-link")),
 		os.Symlink("a/big", filepath.Join(tree, "soft")),
@@ -46,6 +47,7 @@ func TestReaderAgainstTheLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	memory := providertest.NewMemory()
+	compressions := map[string]backup.Compression{"store": backup.Zstd, "bucket": backup.Snappy}
 	for name, store := range map[string]provider.BlobStore{"store": onDisk, "bucket": memory} {
 		t.Run(name, func(t *testing.T) {
 			id, err := age.GenerateX25519Identity()
@@ -57,7 +59,7 @@ func TestReaderAgainstTheLibrary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := repo.Backup(t.Context(), "tree", target, backup.BackupOptions{})
+			p, err := repo.Backup(t.Context(), "tree", target, backup.BackupOptions{Compression: compressions[name]})
 			if err != nil {
 				t.Fatal(err)
 			}
