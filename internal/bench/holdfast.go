@@ -27,7 +27,7 @@ import (
 //	drive KEYFILE REPOSITORY check
 //	drive KEYFILE REPOSITORY structure
 //	drive KEYFILE REPOSITORY prune KEEP
-//	drive KEYFILE REPOSITORY pg-backup READER CONN DATA MODE
+//	drive KEYFILE REPOSITORY pg-backup READER CONN DATA MODE COMPRESSION CHECKSUMS
 //	drive KEYFILE REPOSITORY pg-restore DIRECTORY OVERWRITE
 //
 // Run by hand with BENCH_PROFILE set, it writes the profiles BENCH_PROFILE.cpu
@@ -118,11 +118,11 @@ func postgresStep(ctx context.Context, repo *backup.Repository, what string, arg
 		}
 		return restoreLast(ctx, repo, target, backup.Destination{Location: args[0], Options: map[string]string{"overwrite": args[1], "target": "consistent"}})
 	}
-	target, err := postgres.New(postgres.Config{Reader: postgres.Reader(args[0]), Conn: args[1], Data: args[2]})
+	target, err := postgres.New(postgres.Config{Reader: postgres.Reader(args[0]), Conn: args[1], Data: args[2], ManifestChecksums: args[5]})
 	if err != nil {
 		return err
 	}
-	p, err := repo.Backup(ctx, "bench", target, backup.BackupOptions{Mode: backup.Mode(args[3])})
+	p, err := repo.Backup(ctx, "bench", target, backup.BackupOptions{Mode: backup.Mode(args[3]), Compression: backup.Compression(args[4])})
 	if err == nil && p.WarningCount > 0 {
 		err = fmt.Errorf("backup: %d warnings, the first: %v", p.WarningCount, p.Warnings[0])
 	}

@@ -25,7 +25,9 @@ import (
 // order reversed from round to round. All keep page checksums on and check
 // them. Holdfast and pgBackRest encrypt and compress with zstd, pgBackRest with
 // bundles, block-incremental backups and two processes, level 1; pg_basebackup
-// does neither, and writes a tar file. All make what they write durable, and the
+// does neither, and writes a tar file. Over the network Holdfast shows its
+// defaults, and "snappy", which compresses with Snappy and has the server compute
+// the checksums that pg_basebackup has it compute, CRC-32C. All make what they write durable, and the
 // runner waits for the file system on top. Processor time is that of the
 // container, with what the server does for a tool; memory that of a tool's
 // largest process.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -24,8 +25,8 @@ func (b *pgBench) tools(ctx context.Context, work string) ([]pgTool, error) {
 		return nil, err
 	}
 	all := []pgTool{first}
-	for _, reader := range []string{"local", "stream", "parallel"} {
-		t, err := b.holdfast(work, reader)
+	for _, c := range [][3]string{{"local"}, {"stream"}, {"stream", "snappy", "CRC32C"}, {"parallel"}} {
+		t, err := b.holdfast(work, c[0], c[1], c[2])
 		if err != nil {
 			return nil, err
 		}
@@ -81,14 +82,15 @@ pg1-user=postgres
 }
 
 // holdfast reads the cluster in one way: the directory, or what the server
-// sends over TCP.
-func (b *pgBench) holdfast(work, reader string) (pgTool, error) {
+// sends over TCP. With no compression and no checksums given it uses its
+// defaults.
+func (b *pgBench) holdfast(work, reader, compression, checksums string) (pgTool, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return pgTool{}, err
 	}
-	dir := filepath.Join(work, "holdfast-"+reader)
-	t := pgTool{name: "holdfast " + reader, repo: filepath.Join(dir, "repo")}
+	dir := filepath.Join(work, "holdfast-"+reader+compression)
+	t := pgTool{name: strings.TrimSpace("holdfast " + reader + " " + compression), repo: filepath.Join(dir, "repo")}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return t, err
 	}
@@ -100,21 +102,21 @@ func (b *pgBench) holdfast(work, reader string) (pgTool, error) {
 		return t, err
 	}
 	if reader != "local" {
-		t.steps = map[string][]command{pgRemote: run("pg-backup", reader, "host=127.0.0.1 user=postgres", "", "full")}
+		t.steps = map[string][]command{pgRemote: run("pg-backup", reader, "host=127.0.0.1 user=postgres", "", "full", compression, checksums)}
 		return t, nil
 	}
 	t.restored = filepath.Join(dir, "restored")
 	conn, data := "host="+b.dir+" user=postgres", b.dir+"/data"
 	t.steps = map[string][]command{
-		pgFull:    run("pg-backup", reader, conn, data, "full"),
-		pgChanged: run("pg-backup", reader, conn, data, "incremental"),
+		pgFull:    run("pg-backup", reader, conn, data, "full", compression, checksums),
+		pgChanged: run("pg-backup", reader, conn, data, "incremental", compression, checksums),
 		pgRestore: run("pg-restore", t.restored, "false"),
 		pgDelta:   run("pg-restore", t.restored, "true"),
 	}
 	return t, nil
 }
 
-var pgNames = []string{"holdfast local", "holdfast stream", "holdfast parallel", "pgbackrest", "pg_basebackup"}
+var pgNames = []string{"holdfast local", "holdfast stream", "holdfast stream snappy", "holdfast parallel", "pgbackrest", "pg_basebackup"}
 
 func (b *pgBench) median(name, step string) (sample, bool) {
 	all := b.samples[key{name, step}]
@@ -152,7 +154,7 @@ func (b *pgBench) report(out io.Writer) error {
 		limit                    float64
 	}{
 		{"postgres-full-wall", pgFull, "holdfast local", "pgbackrest", wall, 0.9},
-		{"postgres-remote-wall", pgRemote, "holdfast stream", "pg_basebackup", wall, 1.5},
+		{"postgres-remote-wall", pgRemote, "holdfast stream snappy", "pg_basebackup", wall, 1.5},
 		{"postgres-changed-wall", pgChanged, "holdfast local", "pgbackrest", wall, 0.5},
 		{"postgres-changed-stored", pgChanged, "holdfast local", "pgbackrest", func(s sample) float64 { return float64(s.stored) }, 1},
 		{"postgres-restore-wall", pgRestore, "holdfast local", "pgbackrest", wall, 1},
