@@ -16,6 +16,13 @@ type chunkBuffer [1<<20 + 1]byte
 
 var chunkBuffers = sync.Pool{New: func() any { return new(chunkBuffer) }}
 
+// The kernel is told to write so much of a file at once, and that what is so
+// far behind the last chunk has been handed to it.
+const (
+	writeStep  = 8 << 20
+	writeSlack = 1 << 20
+)
+
 // fill makes the content of a file that of an item, several chunks at once,
 // and returns how many bytes it wrote.
 func (r *restorer) fill(ctx context.Context, f *os.File, e expected) (int64, error) {
@@ -27,6 +34,7 @@ func (r *restorer) fill(ctx context.Context, f *os.File, e expected) (int64, err
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	var written atomic.Int64
+	var behind int64 // up to where writing has begun
 	for c, err := range r.v.Chunks(ctx, e.it) {
 		if err != nil {
 			cancel(err)
@@ -38,6 +46,10 @@ func (r *restorer) fill(ctx context.Context, f *os.File, e expected) (int64, err
 		}
 		if ctx.Err() != nil {
 			break
+		}
+		if at := c.Offset - writeSlack; at-behind >= writeStep && written.Load() > 0 {
+			writeBehind(f, behind, at-behind)
+			behind = at
 		}
 		wg.Go(func() {
 			defer func() { <-r.slots }()
