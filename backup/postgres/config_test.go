@@ -28,11 +28,11 @@ func TestNoPasswordInConn(t *testing.T) {
 // What is wrong with a Config is said all at once, and no connection string is
 // repeated.
 func TestBadConfig(t *testing.T) {
-	_, err := postgres.New(postgres.Config{Conn: "hunter2", Checkpoint: "slow", Workers: -1, Reader: "best"})
+	_, err := postgres.New(postgres.Config{Conn: "hunter2", Checkpoint: "slow", Workers: -1, Reader: "best", ManifestChecksums: "MD5"})
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Conn", "Checkpoint", "Workers", "Reader"} {
+	for _, want := range []string{"Conn", "Checkpoint", "Workers", "Reader", "ManifestChecksums"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}

@@ -84,7 +84,7 @@ func TestHostilePoints(t *testing.T) {
 		{"the marker", []backup.Item{item(".holdfast-restore", file)}, "none that a cluster has"},
 		{"something of ours", []backup.Item{item(".holdfast/more", file)}, "none that a cluster has"},
 		{"a link", []backup.Item{item("base/2", `{"t":"symlink","m":448,"mt":"2026-01-01T00:00:00Z","l":"/etc"}`)}, "unknown"},
-		{"no sum", []backup.Item{item("base/2", `{"t":"file","m":384,"mt":"2026-01-01T00:00:00Z"}`)}, "SHA-256"},
+		{"no sum", []backup.Item{item("base/2", `{"t":"file","m":384,"mt":"2026-01-01T00:00:00Z"}`)}, "no checksum"},
 		{"no description", []backup.Item{item("base/2", `7`)}, "description"},
 		{"no size of segments", []backup.Item{item(".holdfast/base", describe(fields{"segment": 3}))}, "segments of 3 bytes"},
 		{"another system's log", []backup.Item{item(".holdfast/base", describe(fields{"system": "8"}))}, "positions are missing"},

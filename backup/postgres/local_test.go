@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func TestParallel(t *testing.T) {
 			p := testenv.Postgres(t, major, testenv.PostgresOptions{Settings: map[string]string{"autovacuum": "off", "checkpoint_timeout": "1h"}})
 			space := oddities(t, p)
 			p.SQL(t, `create role "a role" login replication password '`+p.Password+"'")
-			c := postgres.Config{Conn: strings.Replace(p.Conn, "user=postgres", "user='a role'", 1), Reader: postgres.Parallel}
+			c := postgres.Config{Conn: strings.Replace(p.Conn, "user=postgres", "user='a role'", 1), Reader: postgres.Parallel, ManifestChecksums: "SHA256"}
 			repo, _ := newRepository(t)
 			_, err := repo.Backup(t.Context(), "db", newTarget(t, c), backup.BackupOptions{})
 			if err == nil || !strings.Contains(err.Error(), "pg_read_binary_file") {
@@ -191,7 +192,7 @@ func likeSent(t *testing.T, p *testenv.PG, repo *backup.Repository, c postgres.C
 	t.Helper()
 	var found []string
 	for range 5 {
-		sent := paths(t, repo, backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn})))
+		sent := paths(t, repo, backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn, ManifestChecksums: cmp.Or(c.ManifestChecksums, "CRC32C")})))
 		point := backUp(t, repo, newTarget(t, c))
 		if point.Partial() {
 			t.Errorf("warnings: %v", point.Warnings)

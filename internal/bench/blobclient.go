@@ -216,6 +216,12 @@ func list(ctx context.Context, name string) error {
 // profiled runs f, with profiles if BENCH_PROFILE names them.
 func profiled(f func() error) error {
 	name := os.Getenv("BENCH_PROFILE")
+	if _, err := os.Stat("/prof"); err == nil {
+		name = "/prof/x"
+		for _, a := range os.Args[4:] {
+			name += "-" + filepath.Base(a)
+		}
+	}
 	if name == "" {
 		return f()
 	}

@@ -77,7 +77,7 @@ func postgresBench(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "docker", append([]string{"run", "--rm", "--init", "--network", "none", "--shm-size", "1g", "--user", "postgres",
+	cmd := exec.CommandContext(ctx, "docker", append([]string{"run", "--rm", "--init", "--network", "none", "--shm-size", "1g", "--user", "postgres", "-v", "/tmp/w/prof2:/prof",
 		"-v", work + ":/work", "-v", self + ":/bench:ro", "-e", "HOME=/work", *image, "/bench", "postgres", "-inside", "/work"}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	err = cmd.Run()
