@@ -16,16 +16,17 @@ type Copier interface {
 	// other: [ErrNotFound] if from does not have it any more, and nothing is
 	// changed.
 	//
-	// What from keeps of the object goes along: its SHA256, and its Meta
-	// unless o.Meta is not nil, which replaces it. Retention does not. A
-	// o.SHA256 other than the one that from keeps is [ErrCorrupt]. The bytes
-	// are as safe as the service is: nobody has read them. Who must know
-	// reads the copy.
+	// What from keeps of the object goes along: its SHA256, its tags if the
+	// service has any (see [Tagger]), and its Meta unless o.Meta is not nil,
+	// which replaces it. Retention does not. A o.SHA256 other than the one
+	// that from keeps is [ErrCorrupt]. The bytes are as safe as the service
+	// is: nobody has read them. Who must know reads the copy.
 	//
 	// errors.ErrUnsupported, and nothing is changed, if from is no store of
 	// the same service, or o.SHA256 is given and from keeps none to compare
 	// it with. fs.ErrPermission if the credential of this store may not read
-	// from. In either case the caller can read and put.
+	// from, or tags that there are may not be read, or set here: no copy is
+	// made without them. In either case the caller can read and put.
 	CopyFrom(ctx context.Context, key string, from BlobStore, source Info, o PutOptions) (Info, error)
 }
 

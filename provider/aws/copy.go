@@ -26,8 +26,11 @@ const (
 // CopyFrom implements [provider.Copier], from a bucket at the same Endpoint.
 // An object of up to 1 GiB is copied by one request and no other, if o asks
 // for nothing and source has a Version; a larger one, or one under a
-// condition, in parts of that size beside each other. The credential of this
-// store signs and must be allowed to read the source; tags are left behind.
+// condition, in parts of that size beside each other, and with the tags that
+// were asked for before. The credential of this store signs and must be
+// allowed to read the source. It needs s3:GetObjectTagging there and
+// s3:PutObjectTagging here if the source has tags, and the first of a copy in
+// parts in any case.
 func (s *Store) CopyFrom(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
 	info, err := s.copyFrom(ctx, key, from, source, o)
 	if err != nil {
@@ -114,15 +117,39 @@ func (c *copying) described(ctx context.Context, version provider.Version, o pro
 	if o.Meta == nil {
 		c.o.Meta = found.Meta
 	}
+	inOne := c.size > 0 && c.size <= c.s.copyPart && !c.conditional()
+	if !inOne {
+		if err := c.takeTags(ctx); err != nil {
+			return provider.Info{}, err
+		}
+	}
 	return c.judged(ctx, func() (provider.Info, error) {
 		switch {
+		case inOne:
+			return c.whole(ctx, types.MetadataDirectiveReplace)
 		case c.size == 0: // has no parts
 			return c.write.whole(ctx, provider.Bytes(nil))
-		case c.conditional() || c.size > c.s.copyPart:
-			return c.inParts(ctx)
 		}
-		return c.whole(ctx, types.MetadataDirectiveReplace)
+		return c.inParts(ctx)
 	})
+}
+
+// takeTags gives the write the tags of the source, which an upload does not
+// bring along. A store that knows no tags has none.
+func (c *copying) takeTags(ctx context.Context) error {
+	var id *string
+	if c.id != "" {
+		id = &c.id
+	}
+	tags, err := c.origin.tagsOf(ctx, c.key, id)
+	switch {
+	case errors.Is(meaningOf(err), errors.ErrUnsupported):
+		return nil
+	case err != nil:
+		return fmt.Errorf("tags of the source: %w", c.moved(err))
+	}
+	c.tags = tags
+	return nil
 }
 
 // look describes the version to copy, the present one if it is empty.
@@ -158,11 +185,11 @@ func (c *copying) source() *string {
 	return aws.String(b.String())
 }
 
-// whole copies by one request.
+// whole copies by one request, which takes the tags along by itself.
 func (c *copying) whole(ctx context.Context, meta types.MetadataDirective) (provider.Info, error) {
 	w := c.write
 	in := &s3.CopyObjectInput{Bucket: &w.s.c.Bucket, Key: &w.key, CopySource: c.source(), CopySourceIfMatch: etagOf(c.version),
-		MetadataDirective: meta, TaggingDirective: types.TaggingDirectiveReplace}
+		MetadataDirective: meta}
 	if meta == types.MetadataDirectiveReplace {
 		in.Metadata = remote.EncodeMeta(w.o.Meta, w.o.SHA256, w.name)
 	}

@@ -99,6 +99,9 @@ func TestCopyInParts(t *testing.T) {
 		s.CopyInPartsOf(5 << 20)
 		content := noise(5<<20 + 1000) // one part and a little
 		source, err := s.Put(t.Context(), "x", provider.Bytes(content), provider.PutOptions{SHA256: sha256.Sum256(content)})
+		if err == nil {
+			err = s.SetTags(t.Context(), "x", "", map[string]string{"team": "a b"})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +112,9 @@ func TestCopyInParts(t *testing.T) {
 		}
 		if got := copied(t, s, "y", content); got.Version != info.Version || got.SHA256 != source.SHA256 || info.Size != source.Size {
 			t.Errorf("%s: copy says %+v, get %+v", server.Name, info, got)
+		}
+		if tags, err := s.Tags(t.Context(), "y", ""); err != nil || tags["team"] != "a b" {
+			t.Errorf("%s: the copy has the tags %q, %v", server.Name, tags, err)
 		}
 
 		var once atomic.Bool
@@ -193,5 +199,87 @@ func TestCopyRefused(t *testing.T) {
 	}
 	if _, err := from.Stat(t.Context(), "y"); !errors.Is(err, provider.ErrNotFound) {
 		t.Errorf("something was copied: %v", err)
+	}
+}
+
+// No copy is made without the tags of its source, unless the store keeps none.
+func TestCopyTags(t *testing.T) {
+	server := testenv.MinIO(t)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	bucket := server.NewBucket(t, testenv.BucketOptions{})
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint, c.Attempts = n.URL, 2 })
+	tags := map[string]string{"team": "a+b c", "keep": "7"}
+	sources := map[string]provider.Info{}
+	for name, content := range map[string]string{"x": "content", "empty": ""} {
+		info, err := s.Put(t.Context(), name, provider.Bytes([]byte(content)), provider.PutOptions{})
+		if err == nil {
+			err = s.SetTags(t.Context(), name, "", tags)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[name] = info
+	}
+	asks := func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Query().Has("tagging") }
+	for name, source := range sources {
+		for _, c := range []struct {
+			status int
+			code   string
+			want   error
+		}{{403, "AccessDenied", fs.ErrPermission}, {404, "NoSuchKey", provider.ErrNotFound}, {501, "NotImplemented", nil}} {
+			n.Meets(1, asks, badnet.Answers(c.status, http.Header{"Content-Type": {"application/xml"}}, "<Error><Code>"+c.code+"</Code><Message>m</Message></Error>"))
+			_, err := s.CopyFrom(t.Context(), name+c.code, s, source, provider.PutOptions{IfAbsent: true})
+			if !errors.Is(err, c.want) || errors.Is(err, provider.ErrConflict) {
+				t.Errorf("%s, %s: %v, want %v", name, c.code, err, c.want)
+			}
+			n.Clear()
+			if _, err := s.Stat(t.Context(), name+c.code); errors.Is(err, provider.ErrNotFound) != (c.want != nil) {
+				t.Errorf("%s, %s: then there is %v", name, c.code, err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		n.Meets(1, asks, func(_ http.ResponseWriter, r *http.Request) {
+			cancel()
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
+		})
+		if _, err := s.CopyFrom(ctx, name+"cancelled", s, source, provider.PutOptions{IfAbsent: true}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s, cancelled: %v", name, err)
+		}
+		n.Clear()
+		if _, err := s.Stat(t.Context(), name+"cancelled"); !errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%s, cancelled: then there is %v", name, err)
+		}
+	}
+	for key, c := range map[string]struct {
+		o     provider.PutOptions
+		which func(*http.Request) bool
+	}{"one request": {provider.PutOptions{}, commits}, "in parts": {provider.PutOptions{IfAbsent: true}, commits}, "tags": {provider.PutOptions{IfAbsent: true}, asks}} {
+		happened := n.Breaks(1, c.which, badnet.Lost)
+		_, err := s.CopyFrom(t.Context(), key, s, sources["x"], c.o)
+		if got, terr := s.Tags(t.Context(), key, ""); err != nil || terr != nil || !maps.Equal(got, tags) || happened.Load() != 1 {
+			t.Errorf("the reply of %q lost: %v; it has the tags %q, %v", key, err, got, terr)
+		}
+		n.Clear()
+	}
+}
+
+// A third server. It adds the tags of a copy to those of what it replaces, so
+// that it is not held to the whole clause.
+func TestCopyTagsOnMoto(t *testing.T) {
+	s, _ := glacier(t, "copytags")
+	tags := map[string]string{"team": "a+b c", "keep": "7"}
+	source, err := s.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{})
+	if err == nil {
+		err = s.SetTags(t.Context(), "x", "", tags)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, o := range map[string]provider.PutOptions{"in one request": {}, "in parts": {IfAbsent: true}, "with Meta": {Meta: map[string]string{"a": "b"}}} {
+		_, err := s.CopyFrom(t.Context(), what, s, source, o)
+		if got, terr := s.Tags(t.Context(), what, ""); err != nil || terr != nil || !maps.Equal(got, tags) {
+			t.Errorf("%s: %v; it has the tags %q, %v", what, err, got, terr)
+		}
 	}
 }

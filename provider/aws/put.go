@@ -87,6 +87,7 @@ type write struct {
 	s    *Store
 	key  string
 	o    provider.PutOptions
+	tags map[string]string // of a copy
 	name string
 }
 
@@ -110,7 +111,7 @@ func (w *write) whole(ctx context.Context, body provider.Body) (provider.Info, e
 	}
 	in := &s3.PutObjectInput{
 		Bucket: &w.s.c.Bucket, Key: &w.key, Body: bytes.NewReader(b), ContentLength: aws.Int64(int64(len(b))),
-		Metadata: remote.EncodeMeta(w.o.Meta, sum, w.name),
+		Metadata: remote.EncodeMeta(w.o.Meta, sum, w.name), Tagging: encodeTags(w.tags),
 	}
 	if w.s.c.Checksum == ChecksumSHA256 {
 		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(sum[:]))

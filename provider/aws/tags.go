@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -34,10 +35,17 @@ func (s *Store) tags(ctx context.Context, key string, v provider.Version) (map[s
 	if err != nil {
 		return nil, err
 	}
+	tags, err := s.tagsOf(ctx, key, id)
+	if isMissing(err) {
+		return nil, fmt.Errorf("%w: %w", provider.ErrNotFound, err)
+	}
+	return tags, err
+}
+
+// tagsOf are the tags of the version of an ID, or of the present one.
+func (s *Store) tagsOf(ctx context.Context, key string, id *string) (map[string]string, error) {
 	out, err := s.client.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &s.c.Bucket, Key: &key, VersionId: id})
 	switch {
-	case isMissing(err):
-		return nil, fmt.Errorf("%w: %w", provider.ErrNotFound, err)
 	case conn.CodeOf(err) == "NoSuchTagSet": // what some stores say of none
 		return nil, nil
 	case err != nil || len(out.TagSet) == 0:
@@ -48,6 +56,18 @@ func (s *Store) tags(ctx context.Context, key string, v provider.Version) (map[s
 		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	return tags, nil
+}
+
+// encodeTags is what x-amz-tagging has of tags. A space is %20 to every store.
+func encodeTags(tags map[string]string) *string {
+	if len(tags) == 0 {
+		return nil
+	}
+	q := url.Values{}
+	for k, v := range tags {
+		q.Set(k, v)
+	}
+	return aws.String(strings.ReplaceAll(q.Encode(), "+", "%20"))
 }
 
 // SetTags implements [provider.Tagger]. With a Version it looks for that first.

@@ -49,7 +49,8 @@ func (w *write) upload(ctx context.Context, c Checksum, size int64, send func(id
 // begin opens an upload whose parts have checksums. The SHA-256 is kept only
 // if it is known now.
 func (w *write) begin(ctx context.Context, checksum Checksum) (id string, err error) {
-	in := &s3.CreateMultipartUploadInput{Bucket: &w.s.c.Bucket, Key: &w.key, Metadata: remote.EncodeMeta(w.o.Meta, w.o.SHA256, w.name)}
+	in := &s3.CreateMultipartUploadInput{Bucket: &w.s.c.Bucket, Key: &w.key, Metadata: remote.EncodeMeta(w.o.Meta, w.o.SHA256, w.name),
+		Tagging: encodeTags(w.tags)}
 	if checksum == ChecksumSHA256 {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}

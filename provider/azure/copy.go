@@ -42,7 +42,8 @@ const (
 // an hour. Where a firewall keeps the service from it, that is fs.ErrPermission;
 // where it does not find what is there, another emulator's for one, or the URL
 // has more than the 2 KiB that it takes, errors.ErrUnsupported. A source in the
-// Archive tier is [provider.ErrCold]. Tags are left behind.
+// Archive tier is [provider.ErrCold]. If it has tags, the credential of from
+// needs the right tags/read, and that of this store tags/write.
 func (s *Store) CopyFrom(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
 	info, err := s.copyFrom(ctx, key, from, source, o)
 	if err != nil {
@@ -101,10 +102,34 @@ func (c *copying) described(ctx context.Context, version provider.Version, o pro
 	if o.Meta == nil {
 		c.o.Meta = c.source.Meta
 	}
+	if err := c.takeTags(ctx); err != nil {
+		return provider.Info{}, err
+	}
 	return c.committed(ctx, c.source.Size, func(attempt int) ([]string, [32]byte, error) {
 		ids, err := c.blocks(ctx, attempt)
 		return ids, c.source.SHA256, err
 	})
+}
+
+// takeTags gives the write the tags of the source, which blocks do not bring
+// along. Whoever may read a blob learns how many it has, and only if it has
+// any they are asked for.
+func (c *copying) takeTags(ctx context.Context) error {
+	c.tags = nil // of what was there before
+	if c.source.tags == 0 {
+		return nil
+	}
+	client, err := c.origin.blobOf(c.key, c.id)
+	if err == nil {
+		c.tags, err = tagsOf(ctx, client)
+	}
+	switch {
+	case isMissing(err):
+		return fmt.Errorf("%w: %w", errMoved, err)
+	case err != nil:
+		return fmt.Errorf("tags of the source: %w", err)
+	}
+	return nil
 }
 
 // blocks has the service read the source, and returns the names of the blocks.

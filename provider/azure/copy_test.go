@@ -128,6 +128,62 @@ func TestCopyFails(t *testing.T) {
 	copied(t, s, "taken", noise(50))
 }
 
+// No copy is made without the tags of its source; where there are none, nobody
+// is asked for them.
+func TestCopyTags(t *testing.T) {
+	t.Parallel()
+	server := testenv.Azurite(t)
+	n := newNetwork(t, server, httptest.NewServer)
+	s := open(t, server, server.NewContainer(t), func(c *azure.Config) { n.through(server)(c); c.Attempts = 2 })
+	info := source(t, s, "x", noise(100))
+	plain := source(t, s, "plain", noise(100))
+	tags := map[string]string{"team": "a+b c", "keep": "7"}
+	if err := s.SetTags(t.Context(), "x", "", tags); err != nil {
+		t.Fatal(err)
+	}
+	asks := func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Query().Get("comp") == "tags" }
+	asked := n.Breaks(1<<30, asks, func(*http.Response) error { return nil })
+	if _, err := s.CopyFrom(t.Context(), "untagged", s, plain, provider.PutOptions{}); err != nil || asked.Load() > 0 {
+		t.Errorf("without tags: %v, asked %d times", err, asked.Load())
+	}
+	n.Clear()
+	for name, c := range map[string]struct {
+		which  func(*http.Request) bool
+		status int
+		code   string
+		want   error
+	}{
+		"may not read them": {asks, 403, "AuthorizationPermissionMismatch", fs.ErrPermission}, "may not set them": {lists, 403, "AuthorizationPermissionMismatch", fs.ErrPermission},
+		"deleted": {asks, 404, "BlobNotFound", provider.ErrNotFound},
+	} {
+		n.Meets(1, c.which, badnet.Answers(c.status, http.Header{"x-ms-error-code": {c.code}}, ""))
+		if _, err := s.CopyFrom(t.Context(), "new", s, info, provider.PutOptions{IfAbsent: true}); !errors.Is(err, c.want) || errors.Is(err, provider.ErrConflict) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		n.Clear()
+		notCopied(t, s, "new")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n.Meets(1, asks, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
+	if _, err := s.CopyFrom(ctx, "new", s, info, provider.PutOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	n.Clear()
+	notCopied(t, s, "new")
+	for name, which := range map[string]func(*http.Request) bool{"tags": asks, "list": lists} {
+		happened := n.Breaks(1, which, badnet.Lost)
+		_, err := s.CopyFrom(t.Context(), name, s, info, provider.PutOptions{IfAbsent: true})
+		if got, terr := s.Tags(t.Context(), name, ""); err != nil || terr != nil || !maps.Equal(got, tags) || happened.Load() != 1 {
+			t.Errorf("the reply to %s lost: %v; it has the tags %q, %v", name, err, got, terr)
+		}
+		n.Clear()
+	}
+}
+
 // What is large is copied in blocks, each of the version that was asked for; a
 // source that is replaced on the way leaves nothing behind, and is copied as it
 // is now if any version is wanted.

@@ -94,6 +94,7 @@ type found struct {
 	write string // the name of the Put that wrote it
 	held  bool   // under a legal hold
 	cold  bool   // in the Archive tier, which only head tells
+	tags  int64  // how many it has, which only head tells
 }
 
 func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) {
@@ -153,6 +154,7 @@ func (s *Store) head(ctx context.Context, key, id string) (found, error) {
 	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
 	f.Modified = value(out.LastModified).UTC()
 	f.Retain = retentionOf(out.ImmutabilityPolicyMode, out.ImmutabilityPolicyExpiresOn)
+	f.tags = value(out.TagCount)
 	f.cold = strings.EqualFold(value(out.AccessTier), string(blob.AccessTierArchive))
 	return f, nil
 }

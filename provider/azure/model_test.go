@@ -247,6 +247,12 @@ func (m *model) write(w http.ResponseWriter, r *http.Request, key string, body [
 			v.header[name] = values
 		}
 	}
+	if tags := r.Header.Get("x-ms-tags"); tags != "" {
+		if m.denied["tags"] {
+			refuse(403, "AuthorizationPermissionMismatch")
+		}
+		v.tags = tagDocument(tags)
+	}
 	v.mode = strings.ToLower(r.Header.Get("x-ms-immutability-policy-mode"))
 	v.until, _ = time.Parse(time.RFC1123, r.Header.Get("x-ms-immutability-policy-until-date"))
 	if m.versions {
@@ -261,6 +267,24 @@ func (m *model) write(w http.ResponseWriter, r *http.Request, key string, body [
 	delete(m.staged, key) // of all that were under way
 	w.Header().Set("ETag", v.etag)
 	w.WriteHeader(http.StatusCreated)
+}
+
+// tagDocument makes what Get Blob Tags answers of the value of x-ms-tags.
+func tagDocument(header string) []byte {
+	type tag struct{ Key, Value string }
+	var doc struct {
+		XMLName xml.Name `xml:"Tags"`
+		Tags    []tag    `xml:"TagSet>Tag"`
+	}
+	all, err := url.ParseQuery(header)
+	if err != nil {
+		refuse(400, "InvalidHeaderValue")
+	}
+	for k := range all {
+		doc.Tags = append(doc.Tags, tag{k, all.Get(k)})
+	}
+	b, _ := xml.Marshal(doc)
+	return b
 }
 
 // protect sets an immutability policy: a locked one only grows.
@@ -315,6 +339,9 @@ func (m *model) get(w http.ResponseWriter, r *http.Request, key, id string) {
 	if v.mode != "" {
 		h.Set("x-ms-immutability-policy-mode", v.mode)
 		h.Set("x-ms-immutability-policy-until-date", v.until.UTC().Format(http.TimeFormat))
+	}
+	if n := strings.Count(string(v.tags), "<Tag>"); n > 0 {
+		h.Set("x-ms-tag-count", strconv.Itoa(n))
 	}
 	h.Set("x-ms-legal-hold", strconv.FormatBool(v.held))
 	status, part := http.StatusOK, v.body

@@ -73,6 +73,7 @@ type write struct {
 	s    *Store
 	key  string
 	o    provider.PutOptions
+	tags map[string]string // of a copy
 	name string
 }
 

@@ -16,12 +16,20 @@ import (
 // roles named Storage Blob Data Owner has, or t in its signature.
 func (s *Store) Tags(ctx context.Context, key string, v provider.Version) (map[string]string, error) {
 	client, err := s.tagged(ctx, key, v)
+	var tags map[string]string
+	if err == nil {
+		tags, err = tagsOf(ctx, client)
+	}
 	if err != nil {
 		return nil, wrap(ctx, "tags", key, err)
 	}
+	return tags, nil
+}
+
+func tagsOf(ctx context.Context, client *blob.Client) (map[string]string, error) {
 	out, err := client.GetTags(ctx, nil)
 	if err != nil {
-		return nil, wrap(ctx, "tags", key, err)
+		return nil, answered(err)
 	}
 	var tags map[string]string
 	for _, t := range out.BlobTagSet {

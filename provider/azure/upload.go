@@ -89,7 +89,7 @@ func (w *write) commit(ctx context.Context, ids []string, size int64, sum [32]by
 	mode, until := w.retention()
 	var tries attempts
 	out, err := w.blob().CommitBlockList(tries.in(ctx), ids, &blockblob.CommitBlockListOptions{
-		Metadata: encodeMeta(w.o.Meta, sum, w.name), AccessConditions: w.conditions(),
+		Metadata: encodeMeta(w.o.Meta, sum, w.name), Tags: w.tags, AccessConditions: w.conditions(),
 		ImmutabilityPolicyMode: mode, ImmutabilityPolicyExpiryTime: until,
 		Tier: w.s.c.tier(), CPKInfo: w.s.c.cpk(), CPKScopeInfo: w.s.c.scope(),
 	})

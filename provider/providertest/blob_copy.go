@@ -18,6 +18,7 @@ import (
 var copyClauses = []clause{
 	sentence("copy", "CopyFrom stores the content of an object under another key, tells Key, Size and Version as Stat would, and changes nothing of the source.", copyContent),
 	sentence("copy-attributes", "The SHA256 and the Meta that are kept of the source go along; a Meta that is given replaces it.", copyAttributes),
+	sentence("copy-tags", "The tags of the source go along, whatever else is asked for, and no others are there.", copyTags),
 	sentence("copy-sha256", "CopyFrom with a SHA256 other than the one kept of the source is ErrCorrupt, and nothing is changed.", copySHA256),
 	sentence("copy-version", "CopyFrom copies the version of the source that is asked for; if it is not there it is ErrNotFound, and nothing is changed.", copyVersion),
 	sentence("copy-conditions", "CopyFrom with a condition that does not hold is ErrConflict, and what is there stays; else it copies.", copyConditions),
@@ -117,6 +118,72 @@ func copyAttributes(ctx context.Context, p *probe) error {
 		}
 		if now, err := p.store.Stat(ctx, source.Key); err != nil || info.SHA256 != now.SHA256 {
 			return fmt.Errorf("%q: stat says SHA256 %x, and of the source %x, %w", name, info.SHA256, now.SHA256, err)
+		}
+	}
+	return nil
+}
+
+func copyTags(ctx context.Context, p *probe) error {
+	c, err := p.copier(ctx)
+	if err != nil {
+		return err
+	}
+	t, err := p.tagger(ctx)
+	if err != nil {
+		return err
+	}
+	all := []map[string]string{{"team": "storage", "key 1": "+-.:=_/ 1"}, {"team": "another"}, nil}
+	for name, content := range map[string]string{"small": "content", "empty": "", "large": string(noise(8, 300_000))} {
+		var last provider.Version
+		for i, tags := range all { // the last copies over what has tags
+			source, err := p.put(ctx, "from-"+name, content, provider.PutOptions{})
+			if err == nil {
+				err = t.SetTags(ctx, source.Key, "", tags)
+			}
+			if err != nil {
+				return err
+			}
+			for what, o := range map[string]provider.PutOptions{"plain": {}, "absent": {IfAbsent: true}, "meta": {Meta: map[string]string{"a": "b"}}, "match": {}} {
+				to := fmt.Sprint(name, "-", what)
+				switch what {
+				case "absent":
+					to = fmt.Sprint(to, i)
+				case "match":
+					o.IfMatch = last
+				}
+				info, err := c.CopyFrom(ctx, p.key(to), p.second, source, o)
+				if err == nil {
+					err = p.hasTags(ctx, to, "", tags)
+				}
+				if err != nil {
+					return fmt.Errorf("%s: %w", to, err)
+				}
+				if what == "match" {
+					last = info.Version
+				}
+			}
+		}
+	}
+	old, err := p.put(ctx, "from-small", "another content", provider.PutOptions{})
+	if err == nil {
+		err = t.SetTags(ctx, old.Key, "", all[0])
+	}
+	if err == nil {
+		_, err = p.put(ctx, "from-small", "new content", provider.PutOptions{})
+	}
+	if err != nil {
+		return err
+	}
+	if _, _, err := read(ctx, p.store, old.Key, provider.GetOptions{Version: old.Version}); err != nil {
+		return nil // it is not kept
+	}
+	for name, o := range map[string]provider.PutOptions{"old": {}, "old-absent": {IfAbsent: true}} {
+		_, err := c.CopyFrom(ctx, p.key(name), p.store, old, o)
+		if err == nil {
+			err = p.hasTags(ctx, name, "", all[0])
+		}
+		if err != nil {
+			return fmt.Errorf("of a version that was replaced, %s: %w", name, err)
 		}
 	}
 	return nil

@@ -111,7 +111,7 @@ func (m *Memory) put(ctx context.Context, key string, body provider.Body, o prov
 	if o.SHA256 != [32]byte{} && o.SHA256 != sum {
 		return provider.Info{}, provider.ErrCorrupt
 	}
-	return m.commit(key, b, sum, o)
+	return m.commit(key, b, sum, nil, o)
 }
 
 // CopyFrom implements [provider.Copier]; any Memory is of the same service.
@@ -145,11 +145,11 @@ func (m *Memory) copyFrom(ctx context.Context, key string, from provider.BlobSto
 	if o.Meta == nil {
 		o.Meta = obj.info.Meta
 	}
-	return m.commit(key, obj.body, obj.info.SHA256, o)
+	return m.commit(key, obj.body, obj.info.SHA256, obj.tags, o)
 }
 
 // commit stores what has been read.
-func (m *Memory) commit(key string, b []byte, sum [32]byte, o provider.PutOptions) (provider.Info, error) {
+func (m *Memory) commit(key string, b []byte, sum [32]byte, tags map[string]string, o provider.PutOptions) (provider.Info, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -161,7 +161,7 @@ func (m *Memory) commit(key string, b []byte, sum [32]byte, o provider.PutOption
 		return provider.Info{}, provider.ErrLocked
 	}
 	m.puts++
-	obj := object{body: b, info: provider.Info{
+	obj := object{body: b, tags: maps.Clone(tags), info: provider.Info{
 		Key:      key,
 		Size:     int64(len(b)),
 		Modified: now.UTC(),

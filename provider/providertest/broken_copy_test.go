@@ -33,6 +33,22 @@ func asking(change func(source *provider.Info, o *provider.PutOptions)) func(*br
 	})
 }
 
+// losingTags makes a store of whose copies some have no tags.
+func losingTags(which func(provider.PutOptions) bool) func(*broken) {
+	return func(b *broken) {
+		tagging(func(*broken) {})(b)
+		copying(func(b *broken, good copyFunc) copyFunc {
+			return func(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
+				info, err := good(ctx, key, from, source, o)
+				if err == nil && which(o) {
+					err = b.good.SetTags(ctx, key, "", nil)
+				}
+				return info, err
+			}
+		})(b)
+	}
+}
+
 var brokenCopies = []breakage{
 	{"copies the present version for another", asking(func(source *provider.Info, _ *provider.PutOptions) { source.Version = "" }), []string{"blob/copy-version"}},
 
@@ -71,6 +87,26 @@ var brokenCopies = []breakage{
 	}), []string{"blob/copy-attributes"}},
 
 	{"keeps the Meta although another is given", asking(func(_ *provider.Info, o *provider.PutOptions) { o.Meta = nil }), []string{"blob/copy-attributes"}},
+
+	{"leaves the tags behind", losingTags(func(provider.PutOptions) bool { return true }), []string{"blob/copy-tags"}},
+
+	{"leaves the tags behind under a condition", losingTags(func(o provider.PutOptions) bool { return o.IfAbsent }), []string{"blob/copy-tags"}},
+
+	{"leaves the tags behind where the Meta is replaced", losingTags(func(o provider.PutOptions) bool { return o.Meta != nil }), []string{"blob/copy-tags"}},
+
+	{"keeps the tags of what it copies over", func(b *broken) {
+		tagging(func(*broken) {})(b)
+		copying(func(b *broken, good copyFunc) copyFunc {
+			return func(ctx context.Context, key string, from provider.BlobStore, source provider.Info, o provider.PutOptions) (provider.Info, error) {
+				had, _ := b.good.Tags(ctx, key, "")
+				info, err := good(ctx, key, from, source, o)
+				if has, _ := b.good.Tags(ctx, key, ""); err == nil && len(has) == 0 && len(had) > 0 {
+					err = b.good.SetTags(ctx, key, "", had)
+				}
+				return info, err
+			}
+		})(b)
+	}, []string{"blob/copy-tags"}},
 
 	{"does not compare the SHA256", asking(func(_ *provider.Info, o *provider.PutOptions) { o.SHA256 = [32]byte{} }), []string{"blob/copy-sha256"}},
 

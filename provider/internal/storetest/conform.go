@@ -144,7 +144,7 @@ func powerless(store provider.BlobStore, id string) string {
 	switch {
 	case !copies && (strings.HasPrefix(id, "blob/copy") || id == "blob/retain-copy"):
 		return "the store is no provider.Copier"
-	case !tags && strings.HasPrefix(id, "blob/tags"):
+	case !tags && (strings.HasPrefix(id, "blob/tags") || id == "blob/copy-tags"):
 		return "the store is no provider.Tagger"
 	}
 	return ""
