@@ -222,11 +222,11 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 		return Point{}, err
 	}
 	point := Point{
-		ID: id, Name: name, Kind: t.Kind(), Mode: mode, Time: at, Ended: time.Now().UTC(), Tags: maps.Clone(o.Tags), Writer: r.c.Writer,
+		ID: id, Name: name, Kind: t.Kind(), Mode: s.mode, Time: at, Ended: time.Now().UTC(), Tags: maps.Clone(o.Tags), Writer: r.c.Writer,
 		Externals: s.externals, Logs: s.logs, Warnings: s.warnings, WarningCount: s.warningCount, Stats: s.stats,
 	}
-	if point.Safety = o.safety; parent != nil {
-		point.Parent = parent.Point().ID
+	if point.Safety = o.safety; s.parent != nil {
+		point.Parent = s.parent.Point().ID
 	}
 	point.Stats.BytesNew, point.Stats.BytesStored = p.bytesNew.Load(), p.bytesStored.Load()
 	committing = true
@@ -234,7 +234,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 		return Point{}, err
 	}
 	s.report(true)
-	r.c.Logger.Info("point committed", "target", name, "point", string(id), "mode", string(mode),
+	r.c.Logger.Info("point committed", "target", name, "point", string(id), "mode", string(point.Mode),
 		"read", point.Stats.BytesRead, "stored", point.Stats.BytesStored, "warnings", point.WarningCount)
 	return point, nil
 }

@@ -47,7 +47,8 @@ const (
 func (s *Session) Name() string { return s.name }
 
 // Mode says what to read. It is [Full] also where Incremental or
-// Differential was asked for and there is no point to compare with.
+// Differential was asked for and there is no point to compare with, and after
+// [Session.StartOver].
 func (s *Session) Mode() Mode { return s.mode }
 
 // Parent is the point to compare with, or nil if Mode is Full. Its items
