@@ -38,15 +38,20 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	defer r.close()
 	began := time.Now().UTC()
 	mark := t.watermark(ctx, src, s.Name())
-	start, err := r.begin(ctx, s.Name())
+	var start position
+	for {
+		if start, err = r.begin(ctx, s); err != nil {
+			return fmt.Errorf("postgres: %w", err)
+		}
+		t.c.Logger.Info("base backup begins", "point", s.Name(), "start", start.at, "timeline", start.timeline, "reader", string(name))
+		if err := f.begins(ctx, start); err != nil {
+			return fmt.Errorf("postgres: %w", err)
+		}
+		if err = r.read(ctx, s); !r.startsOver(ctx, s, err) {
+			break
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("postgres: %w", err)
-	}
-	t.c.Logger.Info("base backup begins", "point", s.Name(), "start", start.at, "timeline", start.timeline, "reader", string(name))
-	if err := f.begins(ctx, start); err != nil {
-		return fmt.Errorf("postgres: %w", err)
-	}
-	if err := r.read(ctx, s); err != nil {
 		return err
 	}
 	end, err := r.end(ctx, s)
@@ -55,7 +60,7 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	}
 	b := base{
 		System: src.system, Timeline: start.timeline, Start: start.at, Stop: end.at, Began: began, Ended: time.Now().UTC(),
-		Version: src.version, Segment: src.segment, Block: src.block, Checksums: src.sums, Standby: src.standby, Reader: string(name),
+		Version: src.version, Segment: src.segment, Block: src.block, Checksums: src.sums, Standby: src.standby, Reader: string(name), Whole: r.whole(),
 		Tablespaces: r.tablespaces(ctx), Watermark: mark,
 	}
 	if end.timeline != b.Timeline || b.Stop < b.Start {
@@ -70,16 +75,16 @@ func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
 	return s.NeedLog(backup.LogPosition{Log: log.Name(), Branch: b.Timeline, From: uint64(b.floor(b.Start)), Consistent: uint64(b.Stop)})
 }
 
-// command is BASE_BACKUP as it is sent. The log has the WAL, so the server
+// command is BASE_BACKUP as it is sent, with further options. The log has the WAL, so the server
 // waits for no archive. Without a map it sends tablespaces as links, which say
 // the same, and the manifest holds for what is restored elsewhere, too.
-func (t *Target) command(name string) string {
+func (t *Target) command(name, more string) string {
 	checkpoint := "fast"
 	if t.c.Checkpoint != "" {
 		checkpoint = t.c.Checkpoint
 	}
-	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS '%s', VERIFY_CHECKSUMS true)",
-		quote(label(name)), checkpoint, t.sums(Stream))
+	return fmt.Sprintf("BASE_BACKUP (LABEL %s, CHECKPOINT '%s', WAL false, WAIT false, MANIFEST 'yes', MANIFEST_CHECKSUMS '%s', VERIFY_CHECKSUMS true%s)",
+		quote(label(name)), checkpoint, t.sums(Stream), more)
 }
 
 // label names a backup at the server.
@@ -97,10 +102,14 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'
 
 // A reading makes items of a stream.
 type reading struct {
+	t      *Target
+	src    *source
 	s      *backup.Session
 	stream *baseStream
-	sums   string // algorithm
-	read   map[string]fileSum
+	sums   string             // algorithm
+	read   map[string]fileSum // what has arrived
+	since  *earlier           // what arrives are changes; nil: all
+	became manifestWriter     // what is made of changes
 
 	manifest []byte
 }
@@ -131,6 +140,12 @@ func (r *reading) all(ctx context.Context) error {
 	if err == nil {
 		err = agree(manifest, r.read)
 	}
+	if err == nil && r.since != nil {
+		manifest := r.became.finish(r.src, r.stream.start, r.stream.end.at)
+		m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: unknown(r.sums).String()}
+		it := backup.Item{Path: manifestPath, Meta: m.encode()}
+		err = r.s.Add(ctx, it, newSummed(bytes.NewReader(manifest), it, r.sums, func(fileSum) {}))
+	}
 	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
@@ -144,6 +159,11 @@ func (r *reading) all(ctx context.Context) error {
 
 func (r *reading) keepManifest(ctx context.Context) error {
 	var text bytes.Buffer
+	if r.since != nil { // it is of what arrives, and not of what becomes of it
+		_, err := io.Copy(&text, r.stream)
+		r.manifest = text.Bytes()
+		return err
+	}
 	m := meta{Type: typeFile, Mode: 0o600, ModTime: time.Now().UTC(), Sum: unknown(r.sums).String()}
 	it := backup.Item{Path: manifestPath, Meta: m.encode()}
 	err := r.s.Add(ctx, it, newSummed(io.TeeReader(r.stream, &text), it, r.sums, func(fileSum) {}))
@@ -200,13 +220,26 @@ func (r *reading) entry(ctx context.Context, below string, h *tar.Header, conten
 	default:
 		return fmt.Errorf("postgres: the server sends %q as a tar entry of type %q", path, h.Typeflag)
 	}
-	m.Type, m.Sum = typeFile, unknown(r.sums).String()
-	it := backup.Item{Path: path, Meta: m.encode()}
-	if isRelation(path) {
-		it.BlockSize = relationBlock
-	}
 	if _, twice := r.read[path]; twice {
 		return fmt.Errorf("postgres: the server sends %q twice", path)
 	}
-	return r.s.Add(ctx, it, newSummed(content, it, r.sums, func(s fileSum) { r.read[path] = s }))
+	m.Type = typeFile
+	if r.since != nil {
+		return r.since.entry(ctx, r, path, m, h.Size, content)
+	}
+	return r.whole(ctx, path, m, content, func(s fileSum) { r.read[path] = s })
+}
+
+// whole adds a file that has arrived as a whole.
+func (r *reading) whole(ctx context.Context, path string, m meta, content io.Reader, tell func(fileSum)) error {
+	m.Sum = unknown(r.sums).String()
+	it := backup.Item{Path: path}
+	if isRelation(path) {
+		it.BlockSize = relationBlock
+		if r.src.version >= summaries*10000 && r.sums != sumCRC32C {
+			m.CRC = unknown(sumCRC32C).String() // for when only changes arrive
+		}
+	}
+	it.Meta = m.encode()
+	return r.s.Add(ctx, it, newSummed(content, it, r.sums, tell))
 }

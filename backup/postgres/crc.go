@@ -1,6 +1,9 @@
 package postgres
 
-import "hash/crc32"
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
 
 // castagnoli is the polynomial of CRC-32C.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -9,6 +12,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // the others: the sum is linear. What is replaced differs from what replaces it
 // by a number that only has to be moved to where it is in the file.
 type fileCRC uint32
+
+func crcOf(d digest) fileCRC { return fileCRC(binary.LittleEndian.Uint32([]byte(d))) }
+
+func (c fileCRC) digest() digest { return digest(binary.LittleEndian.AppendUint32(nil, uint32(c))) }
 
 // replaced returns the sum with one stretch replaced by another of the same
 // length, which have these sums and so many bytes behind them.
@@ -50,7 +57,7 @@ func crcProduct(a, b uint32) (product uint32) {
 		if a&(1<<31) != 0 {
 			product ^= b
 		}
-		b = b>>1 ^ -(b & 1)&crc32.Castagnoli
+		b = b>>1 ^ -(b&1)&crc32.Castagnoli
 	}
 	return product
 }

@@ -70,22 +70,33 @@ func (s summer) digest() digest {
 type summed struct {
 	r    io.Reader
 	sum  summer
+	crc  summer // of an item that has a CRC beside the sum; or nil
 	size int64
 	it   backup.Item
 	tell func(fileSum)
 }
 
 func newSummed(r io.Reader, it backup.Item, algorithm string, tell func(fileSum)) *summed {
-	return &summed{r: r, sum: newSummer(algorithm), it: it, tell: tell}
+	s := &summed{r: r, sum: newSummer(algorithm), it: it, tell: tell}
+	if crcAt(it.Meta, unknown(algorithm)) >= 0 {
+		s.crc = newSummer(sumCRC32C)
+	}
+	return s
 }
 
 func (s *summed) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.sum.Write(p[:n])
+	if s.crc.Hash != nil {
+		s.crc.Write(p[:n])
+	}
 	s.size += int64(n)
 	if err == io.EOF && s.tell != nil {
 		f := fileSum{s.size, s.sum.digest()}
 		hex.Encode(s.it.Meta[sumAt(s.it.Meta, f.sum):], []byte(f.sum))
+		if s.crc.Hash != nil {
+			hex.Encode(s.it.Meta[crcAt(s.it.Meta, f.sum):], []byte(s.crc.digest()))
+		}
 		s.tell(f)
 		s.tell = nil
 	}

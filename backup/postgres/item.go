@@ -22,6 +22,9 @@ const (
 // manifestPath is the item that is the server's manifest, and the file.
 const manifestPath = "backup_manifest"
 
+// labelPath is the file that says where replaying begins.
+const labelPath = "backup_label"
+
 const (
 	typeFile = "file"
 	typeDir  = "dir"
@@ -33,6 +36,7 @@ type meta struct {
 	Mode    uint32    `json:"m"` // permissions
 	ModTime time.Time `json:"mt"`
 	State   string    `json:"i,omitempty"` // of a file that has been left alone: as long as it is the same, so is the content
+	CRC     string    `json:"c,omitempty"` // CRC-32C of a file's content, beside a sum of another kind; see fileCRC
 	Sum     string    `json:"s,omitempty"` // of a file's content: hexadecimal digits of its digest
 }
 
@@ -48,6 +52,16 @@ func (m meta) encode() json.RawMessage {
 // sumAt is where the sum of an encoded meta begins, of the length of another:
 // it comes last.
 func sumAt(encoded []byte, like digest) int { return len(encoded) - 2*len(like) - len(`"}`) }
+
+// crcAt is where the CRC of an encoded meta begins: before the sum. It is
+// negative if there is none.
+func crcAt(encoded []byte, like digest) int {
+	at := sumAt(encoded, like) - len(`"c":"00000000","s":"`)
+	if at < 0 || string(encoded[at:at+5]) != `"c":"` {
+		return -1
+	}
+	return at + 5
+}
 
 // spoil makes the state in an encoded meta one that no file has.
 func spoil(encoded []byte) {
@@ -88,6 +102,7 @@ type base struct {
 	Checksums   bool         `json:"checksums"`
 	Standby     bool         `json:"standby,omitempty"` // was the source
 	Reader      string       `json:"reader"`
+	Whole       string       `json:"whole,omitempty"` // why all was read, though changes were asked for
 	Tablespaces []tablespace `json:"tablespaces,omitempty"`
 	Watermark   *watermark   `json:"watermark,omitempty"`
 }

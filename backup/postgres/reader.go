@@ -24,9 +24,11 @@ const (
 
 // A reader reads a cluster into a session: begin, read, end, in this order.
 type reader interface {
-	begin(ctx context.Context, name string) (position, error) // where replaying begins
+	begin(ctx context.Context, s *backup.Session) (position, error) // where replaying begins
 	read(ctx context.Context, s *backup.Session) error
-	end(ctx context.Context, s *backup.Session) (position, error) // where the result is consistent
+	startsOver(ctx context.Context, s *backup.Session, err error) bool // read has failed so that the session starts over, from begin on
+	whole() string                                                     // why all was read, though changes were asked for
+	end(ctx context.Context, s *backup.Session) (position, error)      // where the result is consistent
 	tablespaces(ctx context.Context) []tablespace
 	close()
 }
@@ -172,22 +174,73 @@ func grant(role string, missing []string) (sql []string) {
 	return sql
 }
 
-// A streamReader reads what BASE_BACKUP sends.
+// A streamReader reads what BASE_BACKUP sends: all, or of a server that knows,
+// what has changed since the point before.
 type streamReader struct {
 	t      *Target
 	src    *source
 	stream *baseStream
+	since  *earlier // nil: all
+	why    error    // all is read though changes were asked for
 }
 
-func (r *streamReader) begin(ctx context.Context, name string) (p position, err error) {
-	if r.stream, err = startBase(ctx, r.src.conn, r.t.command(name)); err != nil {
+func (r *streamReader) begin(ctx context.Context, s *backup.Session) (p position, err error) {
+	var why error
+	if r.since, why, err = r.earlier(ctx, s); err != nil {
+		return p, err
+	}
+	if r.since != nil {
+		r.stream, err = startBase(ctx, r.src.conn, r.t.command(s.Name(), ", INCREMENTAL"))
+		if err == nil {
+			r.t.c.Logger.Info("the server sends what has changed", "point", s.Name(), "since", r.since.b.Start)
+			return r.stream.start, nil
+		}
+		if why = err; !refused(err) || ctx.Err() != nil {
+			return p, err
+		}
+		if err := r.reconnect(ctx); err != nil {
+			return p, err
+		}
+	}
+	if why != nil {
+		r.all(s, why)
+	}
+	if r.stream, err = startBase(ctx, r.src.conn, r.t.command(s.Name(), "")); err != nil {
 		return p, err
 	}
 	return r.stream.start, nil
 }
 
+// all gives up telling changes.
+func (r *streamReader) all(s *backup.Session, why error) {
+	r.t.c.Logger.Warn("the server sends everything, and not just what has changed", "point", s.Name(), "reason", why)
+	r.why, r.since = why, nil
+	s.StartOver()
+}
+
 func (r *streamReader) read(ctx context.Context, s *backup.Session) error {
-	return (&reading{s: s, stream: r.stream, sums: r.t.sums(Stream), read: map[string]fileSum{}}).all(ctx)
+	return (&reading{t: r.t, src: r.src, s: s, stream: r.stream, since: r.since, sums: r.t.sums(Stream), read: map[string]fileSum{}}).all(ctx)
+}
+
+// startsOver is for when the earlier backup turns out to be damaged.
+func (r *streamReader) startsOver(ctx context.Context, s *backup.Session, err error) bool {
+	if r.since == nil || ctx.Err() != nil || !errors.Is(err, backup.ErrDamaged) && !errors.Is(err, errUnfit) {
+		return false
+	}
+	r.all(s, err)
+	r.stream.close()
+	r.stream = nil
+	if err := r.reconnect(ctx); err != nil {
+		r.t.c.Logger.Warn("no new connection", "error", err) // which begin finds, too
+	}
+	return true
+}
+
+func (r *streamReader) whole() string {
+	if r.why == nil {
+		return ""
+	}
+	return r.why.Error()
 }
 
 func (r *streamReader) end(context.Context, *backup.Session) (position, error) {

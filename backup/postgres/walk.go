@@ -141,7 +141,7 @@ func clock(ctx context.Context, conn *pgconn.PgConn) (time.Time, error) {
 const margin = 3 * time.Second
 
 // begin begins the backup at the server.
-func (w *walker) begin(ctx context.Context, name string) (position, error) {
+func (w *walker) begin(ctx context.Context, s *backup.Session) (position, error) {
 	began, err := clock(ctx, w.conn)
 	if err != nil {
 		return position{}, err
@@ -152,7 +152,7 @@ func (w *walker) begin(ctx context.Context, name string) (position, error) {
 		w.quiet = began.Add(-margin)
 	}
 	fast := fmt.Sprint(w.t.c.Checkpoint != "spread")
-	rows, err := ask(ctx, w.conn, "SELECT pg_catalog.pg_backup_start($1, $2::boolean)", label(name), fast)
+	rows, err := ask(ctx, w.conn, "SELECT pg_catalog.pg_backup_start($1, $2::boolean)", label(s.Name()), fast)
 	if err != nil {
 		return position{}, fmt.Errorf("pg_backup_start: %w", w.advised(err))
 	}
@@ -176,6 +176,9 @@ func (w *walker) begin(ctx context.Context, name string) (position, error) {
 	}
 	return w.start, nil
 }
+
+func (w *walker) startsOver(context.Context, *backup.Session, error) bool { return false }
+func (w *walker) whole() string                                           { return "" }
 
 // timeline is the one that the server is on.
 func (w *walker) timeline(ctx context.Context) (uint32, error) {
@@ -511,7 +514,7 @@ func (w *walker) end(ctx context.Context, s *backup.Session) (position, error) {
 			s.Warn(b.path, fmt.Errorf("page %d does not match its checksum", b.number))
 		}
 	}
-	label := &found{path: "backup_label", entry: entry{perm: 0o600, time: time.Now()}}
+	label := &found{path: labelPath, entry: entry{perm: 0o600, time: time.Now()}}
 	if err := w.small(ctx, s, label, []byte(text)); err != nil {
 		return stop, err
 	}
