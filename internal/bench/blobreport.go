@@ -76,17 +76,24 @@ func (b *blobBench) perObject(step string, requests map[string]int) string {
 	return strings.Join(each, ", ")
 }
 
-// ratios prints what Holdfast is held to: a ratio to the better of the others.
+// ratios prints what Holdfast is held to.
 func (b *blobBench) ratios(out io.Writer) {
-	for _, distance := range []string{near, distant} {
-		of, what, limit := func(s blobSample) float64 { return s.cpu.Seconds() }, "cpu", 0.8
-		if distance == distant {
-			of, what = func(s blobSample) float64 { return s.wall.Seconds() }, "wall"
-		}
+	cpu := func(s blobSample) float64 { return s.cpu.Seconds() }
+	wall := func(s blobSample) float64 { return s.wall.Seconds() }
+	for _, r := range []struct {
+		distance, what string
+		of             func(blobSample) float64
+		tools          []transfer
+		limit          float64
+	}{
+		{near, "cpu", cpu, b.tools, 0.8},
+		{distant, "wall", wall, b.tools[:min(2, len(b.tools))], 0.8},
+		{distant, "wall-wide", wall, append(slices.Clone(b.tools[:1]), b.tools[min(2, len(b.tools)):]...), 1},
+	} {
 		for _, s := range blobSteps {
-			name := fmt.Sprintf("blob-%s-%s-%s", distance, strings.ReplaceAll(s.name, " ", "-"), what)
-			if ours, theirs, ok := b.both(distance, s.name, of); ok {
-				fmt.Fprintf(out, "ratio %s %.3f %g\n", name, ours/theirs, limit)
+			name := fmt.Sprintf("blob-%s-%s-%s", r.distance, strings.ReplaceAll(s.name, " ", "-"), r.what)
+			if ours, theirs, ok := b.both(r.tools, r.distance, s.name, r.of); ok {
+				fmt.Fprintf(out, "ratio %s %.3f %g\n", name, ours/theirs, r.limit)
 			}
 		}
 	}
@@ -94,7 +101,7 @@ func (b *blobBench) ratios(out io.Writer) {
 	ours, theirs := 0.0, 0.0
 	for _, distance := range []string{near, distant} {
 		for _, s := range blobSteps {
-			if a, b, ok := b.both(distance, s.name, memory); ok {
+			if a, b, ok := b.both(b.tools, distance, s.name, memory); ok {
 				ours, theirs = max(ours, a), max(theirs, b)
 			}
 		}
@@ -103,18 +110,19 @@ func (b *blobBench) ratios(out io.Writer) {
 	fmt.Fprintf(out, "# the peak of the better rclone of each step: %.1f MB\n", theirs/1e6)
 }
 
-// blobMemory is the limit of the memory of any step, in MB: that of 16 large
+// blobMemory is the limit of the memory of any step, in MB: that of a few large
 // objects on their way.
 const blobMemory = 200
 
-// both returns the measure of Holdfast, and the lowest of all others.
-func (b *blobBench) both(distance, step string, of func(blobSample) float64) (ours, theirs float64, ok bool) {
-	m, ok := b.median(distance, step, b.tools[0].name)
+// both returns the measure of Holdfast, the first of some tools, and the lowest
+// of the others.
+func (b *blobBench) both(tools []transfer, distance, step string, of func(blobSample) float64) (ours, theirs float64, ok bool) {
+	m, ok := b.median(distance, step, tools[0].name)
 	if !ok {
 		return 0, 0, false
 	}
 	ours, ok = of(m), false
-	for _, t := range b.tools[1:] {
+	for _, t := range tools[1:] {
 		if m, has := b.median(distance, step, t.name); has && (!ok || of(m) < theirs) {
 			theirs, ok = of(m), true
 		}

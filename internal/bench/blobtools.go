@@ -20,7 +20,7 @@ type transfer struct {
 
 // underWay is how many objects Holdfast, and rclone beside its defaults, has
 // under way.
-const underWay = 16
+const underWay = 64
 
 // transfers are Holdfast, and rclone with its defaults and as wide as that, or
 // those of them that are named.

@@ -111,7 +111,7 @@ type Store struct {
 	c      Config
 	client *s3.Client
 
-	copyPart int64 // bytes that one request copies
+	copyPart int64 // bytes of a part that is copied
 
 	probing           sync.Mutex
 	locks             bool  // the bucket is known to take retentions

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	copyPart = 1 << 30 // bytes that one request copies; S3 takes up to 5 GiB
-	movedOn  = 3       // how often the present version may change before CopyFrom gives up
+	copyPart = 64 << 20 // bytes of a part; up to four of them are copied by one request, of which S3 takes up to 5 GiB
+	movedOn  = 3        // how often the present version may change before CopyFrom gives up
 )
 
 // CopyFrom implements [provider.Copier], from a bucket at the same Endpoint.
-// An object of up to 1 GiB is copied by one request and no other, if o asks
+// An object of up to 256 MiB is copied by one request and no other, if o asks
 // for nothing and source has a Version; a larger one, or one under a
-// condition, in parts of that size beside each other, and with the tags that
+// condition, in parts of 64 MiB beside each other, and with the tags that
 // were asked for before. The credential of this store signs and must be
 // allowed to read the source. It needs s3:GetObjectTagging there and
 // s3:PutObjectTagging here if the source has tags, and the first of a copy in
@@ -95,7 +95,7 @@ func (c *copying) moved(err error) error {
 func (c *copying) plain() bool {
 	o := c.o
 	self := c.origin.c.Bucket == c.s.c.Bucket && c.key == c.write.key // is refused unless something changes
-	return c.version != "" && c.size > 0 && c.size <= c.s.copyPart && !self && !c.conditional() && o.Meta == nil && o.SHA256 == [32]byte{}
+	return c.version != "" && c.size > 0 && c.size <= 4*c.s.copyPart && !self && !c.conditional() && o.Meta == nil && o.SHA256 == [32]byte{}
 }
 
 // conditional: copying by one request has conditions, too, but stores that
@@ -117,7 +117,7 @@ func (c *copying) described(ctx context.Context, version provider.Version, o pro
 	if o.Meta == nil {
 		c.o.Meta = found.Meta
 	}
-	inOne := c.size > 0 && c.size <= c.s.copyPart && !c.conditional()
+	inOne := c.size > 0 && c.size <= 4*c.s.copyPart && !c.conditional()
 	if !inOne {
 		if err := c.takeTags(ctx); err != nil {
 			return provider.Info{}, err
@@ -240,6 +240,13 @@ func (c *copying) part(ctx context.Context, id string, number int32, off, end in
 	out, err := c.s.client.UploadPartCopy(ctx, in)
 	if err == nil && out.CopyPartResult == nil {
 		err = errors.New("answer of the store to a copy: no result")
+	}
+	if code := conn.CodeOf(err); code == "InvalidRange" || code == "InvalidArgument" {
+		// Of an object that is shorter now, the range may be looked at before
+		// the condition.
+		if f, looked := c.origin.head(ctx, c.key, c.id); isMissing(looked) || looked == nil && f.Version != c.version {
+			err = fmt.Errorf("%w: %v", errMoved, err)
+		}
 	}
 	if err != nil {
 		return types.CompletedPart{}, fmt.Errorf("part %d: %w", number, c.moved(err))
