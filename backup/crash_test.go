@@ -108,6 +108,9 @@ func (s *scene) survives(t *testing.T, what string, store *providertest.Memory, 
 	}
 	again := mustBackup(t, r, "w", s.two, backup.Full)
 	mustHold(t, r, again.ID, s.two.files)
+	if n := twice(t, store); n > 0 {
+		t.Errorf("%s: %d bytes were stored twice", what, n)
+	}
 	if rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
 		t.Errorf("%s: check: %+v, %v", what, rep, err)
 	}

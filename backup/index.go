@@ -505,6 +505,14 @@ func (x *index) packBySum(sum [32]byte) (uint32, bool) {
 	return n, ok
 }
 
+// knows reports whether anybody says what is in a pack.
+func (x *index) knows(sum [32]byte) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	_, ok := x.byID[sum]
+	return ok
+}
+
 // says reports whether a record is what is known under a number.
 func (x *index) says(n uint32, p packRecord) bool {
 	x.mu.RLock()

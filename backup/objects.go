@@ -259,9 +259,10 @@ func (r *Repository) unindexed(ctx context.Context, damaged func(provider.Info, 
 
 // reusable finds out what the session of a new point may rely on: packs that
 // no prune has condemned, and that are in the store, listed in this order
-// and both after the session was recorded. A credential that may not list
-// packs cannot know, and stores everything again.
-func (r *Repository) reusable(ctx context.Context, session PointID) (reusable, error) {
+// and both after the session was recorded; those that no index names are
+// adopted. A credential that may not list packs cannot know, and stores
+// everything again.
+func (r *Repository) reusable(ctx context.Context, session PointID, name string) (reusable, error) {
 	ok := reusable{session: string(session)}
 	doomed, err := r.condemned(ctx, "")
 	if errors.Is(err, ErrDamaged) {
@@ -275,25 +276,39 @@ func (r *Repository) reusable(ctx context.Context, session PointID) (reusable, e
 		return ok, err
 	}
 	known := r.index.all()
-	switch err := r.present(ctx); {
+	unlisted, err := r.present(ctx)
+	switch {
 	case errors.Is(err, fs.ErrPermission):
 		r.c.Logger.Warn("packs cannot be listed, so nothing is reused", "error", err)
 		return ok, nil
 	case err != nil:
 		return ok, err
 	}
-	ok.packs = make([]bool, len(known))
+	adopted, err := r.adopt(ctx, session, name, slices.DeleteFunc(unlisted, func(info provider.Info) bool {
+		_, sum, _ := parsePackKey(info.Key)
+		return doomed[sum]
+	}))
+	if err != nil {
+		return ok, err
+	}
+	theirs := map[[32]byte]bool{}
+	for _, rec := range adopted {
+		theirs[rec.sum] = true
+	}
+	all := r.index.all()
+	ok.packs = make([]bool, len(all))
 	now := time.Now()
-	for n, p := range known {
-		ok.packs[n] = !doomed[p.sum] && r.c.Lock.outlasts(p.locked, now) && !r.index.pack(uint32(n)).lost
+	for n, p := range all { // what others have stored since is not among those that were listed
+		ok.packs[n] = (n < len(known) || theirs[p.sum]) && !doomed[p.sum] && r.c.Lock.outlasts(p.locked, now) && !p.lost
 	}
 	return ok, nil
 }
 
 // present compares the indexes with the packs in the store, so that no new
 // point relies on a pack that is gone: one that was lost, or that was never
-// copied to a replica of some of the points.
-func (r *Repository) present(ctx context.Context) error {
+// copied to a replica of some of the points. It returns the packs that no
+// index lists.
+func (r *Repository) present(ctx context.Context) (unlisted []provider.Info, err error) {
 	known := r.index.all() // all of them were in the store before this
 	type thing struct {
 		kind string
@@ -302,10 +317,15 @@ func (r *Repository) present(ctx context.Context) error {
 	stored := make(map[[32]byte]thing, len(known))
 	for info, err := range r.packs(ctx) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if kind, sum, ok := parsePackKey(info.Key); ok {
-			stored[sum] = thing{kind, info.Size}
+		kind, sum, ok := parsePackKey(info.Key)
+		if !ok {
+			continue
+		}
+		stored[sum] = thing{kind, info.Size}
+		if !r.index.knows(sum) && info.Size <= maxPack {
+			unlisted = append(unlisted, info)
 		}
 	}
 	for n, p := range known {
@@ -313,7 +333,7 @@ func (r *Repository) present(ctx context.Context) error {
 			r.index.setLost(n, lost)
 		}
 	}
-	return nil
+	return unlisted, nil
 }
 
 // packs lists the packs in the store.
@@ -393,7 +413,7 @@ func (r *Repository) objects(ctx context.Context, manifestKey string) ([]provide
 		if err := r.load(ctx); err != nil {
 			return nil, err
 		}
-		if err := r.present(ctx); err != nil {
+		if _, err := r.present(ctx); err != nil {
 			return nil, err
 		}
 		r.verified.Store(true)

@@ -117,6 +117,9 @@ func TestSealedCrashAtEveryRequest(t *testing.T) {
 				}
 			}
 			c.backup(backup.Incremental, newest, read)
+			if n := twice(t, c.store); n > 0 {
+				t.Errorf("%d bytes were stored twice", n)
+			}
 			c.checks()
 			if t.Failed() {
 				t.Fatalf("crash %s request %d", name, n)

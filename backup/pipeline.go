@@ -39,6 +39,7 @@ type pipeline struct {
 	packs           []packSum        // packs of this session
 	unindexed       []packRecord
 	unindexedChunks int
+	unsettled       bool // a pack may be there that is not among them
 	err             error
 	failed          chan struct{} // closed when err is set
 
@@ -83,7 +84,7 @@ const (
 	largeBuffer = maxData + 1
 	metaTarget  = 2 << 20 // metadata packs are small, so that listing fetches little
 
-	packsPerIndex  = 32       // an interrupted backup loses at most so many packs of progress
+	packsPerIndex  = 32       // the next backup has to look at so many packs at most that an interrupted one has left; see adopt
 	chunksPerIndex = 64 << 10 // and with small files it keeps no more of them in memory for the next index
 )
 
@@ -300,9 +301,15 @@ func (p *pipeline) upload(ctx context.Context, k *packer) {
 	p.uploads.Go(func() {
 		rec := b.finish(p.r.keys)
 		rec.locked = lockEnd(p.r.c.put().Retain)
+		p.r.note(p.session, rec)
 		err := p.r.create(ctx, packKey(rec.kind, rec.sum), rec.sum, b.buf)
 		k.free <- b.buf
 		if err != nil {
+			if errors.Is(err, errUnsettled) {
+				p.mu.Lock()
+				p.unsettled = true
+				p.mu.Unlock()
+			}
 			p.fail(fmt.Errorf("put pack: %w", err))
 			return
 		}
@@ -333,13 +340,15 @@ func (p *pipeline) writeIndex(ctx context.Context) error {
 		return nil
 	}
 	n, err := p.r.writeIndex(ctx, p.session, recs)
-	if err != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil { // close tries once more
+		p.unindexed = append(p.unindexed, recs...)
 		return err
 	}
 	p.bytesStored.Add(n)
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, rec := range recs {
+		p.r.forgetNote(rec.sum)
 		for _, e := range rec.entries {
 			delete(p.claims, e.id) // found in the index from now on
 		}
@@ -371,22 +380,35 @@ func (p *pipeline) close(ctx context.Context) {
 			}
 		}
 	}
-	if ctx.Err() != nil {
-		// Cancelled: spend a moment more, so that the next backup finds
-		// what this one has uploaded.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-	}
+	// The next backup is to find what this one has uploaded.
+	ctx, cancel := moment(ctx)
+	defer cancel()
 	if err := p.writeIndex(ctx); err != nil {
 		p.fail(err)
 	}
 	p.zstd.Close()
 }
 
+// leaves reports, after close, whether packs are there that no index names,
+// or may be.
+func (p *pipeline) leaves() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unsettled || len(p.unindexed) > 0
+}
+
+// moment returns ctx, or if that has ended a moment to tidy up in.
+func moment(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+}
+
 // create puts an object whose key says what its bytes are. That it exists is
-// therefore success, whoever wrote it, and a lost reply is healed by trying
-// again: neither needs the right to read.
+// therefore success, whoever wrote it. After a lost reply it looks whether the
+// object is there, or, where it may not, tries again: neither needs the right
+// to read.
 func (r *Repository) create(ctx context.Context, key string, sum [32]byte, b []byte) error {
 	var err error
 	body := provider.SummedBytes(b, sum)
@@ -396,6 +418,13 @@ func (r *Repository) create(ctx context.Context, key string, sum [32]byte, b []b
 		_, err = r.c.Store.Put(ctx, key, body, o)
 		if err == nil || errors.Is(err, provider.ErrConflict) {
 			return nil
+		}
+		there, lookErr := r.stored(ctx, key, len(b))
+		if there {
+			return nil
+		}
+		if lookErr != nil {
+			err = fmt.Errorf("%w; %w", err, lookErr)
 		}
 		if ctx.Err() != nil || errors.Is(err, provider.ErrCorrupt) || errors.Is(err, provider.ErrInvalidKey) {
 			break

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -167,7 +168,9 @@ func openCopy(ctx context.Context, c Config, known []byte, unwrap func([]Stanza,
 // durable. If it returns an error there is no new point, with one exception:
 // if the store's answer to the very last write was lost and cannot be found
 // out, the error says so, and the point exists or not. What was uploaded
-// before an error is used by the next backup.
+// before an error, or before the process was killed, is used by the next
+// backup of name; after a kill a process that cannot read needs the same
+// [Config].Cache for that.
 func (r *Repository) Backup(ctx context.Context, name string, t Target, o BackupOptions) (Point, error) {
 	r, err := r.current(ctx)
 	if err != nil {
@@ -193,16 +196,18 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err != nil {
 		return Point{}, err
 	}
-	if err := r.begin(ctx, id); err != nil {
+	if err := r.begin(ctx, id, name); err != nil {
 		return Point{}, err
 	}
+	var p *pipeline
 	committing := false
 	defer func() {
-		if err != nil && !committing {
+		// The next backup looks for packs of sessions that have not ended.
+		if err != nil && !committing && (p == nil || !p.leaves()) {
 			r.endSession(ctx, id)
 		}
 	}()
-	reusable, err := r.reusable(ctx, id) // after the session exists, see FORMAT.md, Pruning
+	reusable, err := r.reusable(ctx, id, name) // after the session exists, see FORMAT.md, Pruning
 	if err != nil {
 		return Point{}, err
 	}
@@ -210,8 +215,7 @@ func (r *Repository) backup(ctx context.Context, name string, t Target, o Backup
 	if err != nil {
 		return Point{}, err
 	}
-	p, err := newPipeline(ctx, r, id, reusable)
-	if err != nil {
+	if p, err = newPipeline(ctx, r, id, reusable); err != nil {
 		return Point{}, err
 	}
 	p.snappy = o.Compression == Snappy
@@ -255,13 +259,20 @@ func (s *Session) run(ctx context.Context, t Target) ([]node, error) {
 	if failure := s.p.failure(); err == nil || errors.Is(err, failure) {
 		err = failure
 	}
+	if err == nil {
+		err = context.Cause(ctx) // a store may have carried out what was cancelled
+	}
 	return roots, err
 }
 
 // begin records the session, before anything is uploaded. What prunes later
 // will leave alone what a session may be using until its point exists.
-func (r *Repository) begin(ctx context.Context, id PointID) error {
-	b, err := r.keys.sealObject(kindSession, string(id), sessionKey(id), []byte("{}"))
+func (r *Repository) begin(ctx context.Context, id PointID, name string) error {
+	plain, err := json.Marshal(sessionContent{For: r.keys.workload(name)})
+	if err != nil {
+		return err
+	}
+	b, err := r.keys.sealObject(kindSession, string(id), sessionKey(id), plain)
 	if err != nil {
 		return err
 	}
