@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"runtime"
@@ -69,7 +70,7 @@ type world struct {
 }
 
 // seen counts what has happened, to know that it does.
-type seen struct{ points, fenced, restored, checked, deleted, rewritten, spared, pending, crashes, copied, dropped, late, skipped, stale, attested int }
+type seen struct{ points, fenced, restored, checked, deleted, rewritten, spared, pending, crashes, copied, dropped, late, skipped, stale, attested, adopted int }
 
 func (s *seen) add(o seen) {
 	s.points += o.points
@@ -87,6 +88,7 @@ func (s *seen) add(o seen) {
 	s.skipped += o.skipped
 	s.stale += o.stale
 	s.attested += o.attested
+	s.adopted += o.adopted
 }
 
 const (
@@ -122,7 +124,33 @@ func (w *world) open(c *client, s provider.BlobStore) *backup.Repository {
 	if c != nil {
 		now = c.now
 	}
-	return backup.Simulated(w.root, simConfig(s), now)
+	return backup.Simulated(w.root, w.config(s), now)
+}
+
+func (w *world) config(s provider.BlobStore) backup.Config {
+	c := simConfig(s)
+	c.Logger = slog.New(adoptions{slog.DiscardHandler, w})
+	return c
+}
+
+// adoptions counts the packs that backups go on from.
+type adoptions struct {
+	slog.Handler
+	w *world
+}
+
+func (adoptions) Enabled(context.Context, slog.Level) bool { return true }
+
+func (a adoptions) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(at slog.Attr) bool {
+		if strings.HasPrefix(r.Message, "going on from") && at.Key == "packs" {
+			a.w.mu.Lock()
+			a.w.seen.adopted += int(at.Value.Int64())
+			a.w.mu.Unlock()
+		}
+		return true
+	})
+	return nil
 }
 
 func simConfig(s provider.BlobStore) backup.Config {
@@ -185,7 +213,7 @@ func (w *world) openSealed(c *client, s provider.BlobStore, cache *backup.Memory
 		}
 	}
 	cache.Set(now)
-	config := simConfig(s)
+	config := w.config(s)
 	config.Writer = "sealed"
 	return backup.WithCache(backup.Simulated(w.sealed, config, c.now), cache)
 }
@@ -600,7 +628,7 @@ func TestSimulate(t *testing.T) {
 	}
 	t.Logf("%+v", all)
 	fmt.Printf("simulate: seeds %d violations %d\n", ran, violations)
-	if n >= 200 && slices.Contains([]int{all.points, all.fenced, all.restored, all.checked, all.deleted, all.rewritten, all.spared, all.pending, all.crashes, all.copied, all.dropped, all.late, all.skipped, all.stale, all.attested}, 0) {
+	if n >= 200 && slices.Contains([]int{all.points, all.fenced, all.restored, all.checked, all.deleted, all.rewritten, all.spared, all.pending, all.crashes, all.copied, all.dropped, all.late, all.skipped, all.stale, all.attested, all.adopted}, 0) {
 		t.Errorf("something never happened: %+v", all)
 	}
 }
