@@ -121,8 +121,10 @@ func (p *Planner) planReplication(w *world, before []Action) []Action {
 		}
 	}
 	switch {
-	case missing == 0 && planned == 0:
+	case missing == 0 && planned == 0 && w.awaited == 0:
 		return nil
+	case missing == 0 && planned == 0:
+		return []Action{{Kind: ActReplicate, Site: to, Reason: count(w.awaited, "point") + " arrived without logs"}}
 	case missing == 0:
 		return []Action{{Kind: ActReplicate, Site: to, Reason: count(planned, "new point") + " of this plan"}}
 	case planned == 0:

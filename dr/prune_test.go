@@ -201,21 +201,24 @@ func TestPruneTrimsLogs(t *testing.T) {
 }
 
 // A log that cannot be copied keeps the points that need it from having
-// arrived, and no others.
+// arrived, and no others. They have when the log is there.
 func TestArrivalsWithoutLogs(t *testing.T) {
 	f := newFixture(t)
+	fails := "logs/" // keys that cannot be put elsewhere than at the primary
 	f.parts.Targets["memory"] = func(_ context.Context, w Workload) (backup.Target, error) {
 		if w.Name == "orders" {
 			return logged{placeTarget{f.places, w.Source}}, nil
 		}
 		return placeTarget{f.places, w.Source}, nil
 	}
-	f.stores["mem://b/"] = providertest.NewFaulty(f.stores["mem://b/"], func(c providertest.Call) providertest.Fault {
-		if c.Op == "put" && strings.Contains(c.Key, "logs/") {
-			return providertest.Fault{Before: errors.New("no logs here")}
-		}
-		return providertest.Fault{}
-	})
+	for bucket := range f.stores {
+		f.stores[bucket] = providertest.NewFaulty(f.stores[bucket], func(c providertest.Call) providertest.Fault {
+			if c.Op == "put" && fails != "" && bucket != "mem://a/" && strings.Contains(c.Key, fails) {
+				return providertest.Fault{Before: errors.New("no logs here")}
+			}
+			return providertest.Fault{}
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		p := f.planner(t)
 		plan, err := p.Plan(t.Context())
@@ -229,10 +232,62 @@ func TestArrivalsWithoutLogs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, want := range map[string]int{"orders": 0, "models": 1} {
-			if all, err := read[Arrival](t.Context(), r, kindArrival, name, time.Time{}); err != nil || len(all) != want {
+		arrived := func(name string, want int) (all []Arrival) {
+			t.Helper()
+			all, err := read[Arrival](t.Context(), r, kindArrival, name, time.Time{})
+			if err != nil || len(all) != want {
 				t.Errorf("%s: %+v, %v", name, all, err)
 			}
+			return all
+		}
+		arrived("orders", 0)
+		arrived("models", 1)
+
+		// Another process, later: the logs arrive, and then that is recorded, too.
+		for _, fails = range []string{"logs/", kindArrival, ""} {
+			time.Sleep(time.Minute)
+			p = f.planner(t)
+			plan, err = p.Plan(t.Context())
+			if err != nil || len(plan.Actions) != 1 || plan.Actions[0].Kind != ActReplicate || plan.Actions[0].Reason != "1 point arrived without logs" {
+				t.Fatalf("%v\n%v", err, plan)
+			}
+			arrived("orders", 0)
+			if _, err := p.Run(t.Context(), plan); (err == nil) == (fails == "logs/") {
+				t.Errorf("%q: %v", fails, err)
+			}
+		}
+		if a := arrived("orders", 1); len(a) == 1 {
+			point := points(t, p, PrimarySite, "orders")[0]
+			if want := (Arrival{"orders", point.ID, point.Time, point.Ended, time.Now().UTC(), StandbySite}); a[0] != want {
+				t.Errorf("%+v, want %+v", a[0], want)
+			}
+		}
+		arrived("models", 1)
+		if plan, err := p.Plan(t.Context()); err != nil || len(plan.Actions) > 0 {
+			t.Errorf("%v\n%v", err, plan)
+		}
+
+		// One that is forgotten before its log arrives is not waited for.
+		fails = "logs/"
+		time.Sleep(5 * time.Minute)
+		f.change("mem-a:/orders")
+		if plan, err = p.Plan(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Run(t.Context(), plan); err == nil {
+			t.Fatal("a replication without logs succeeded")
+		}
+		fails = ""
+		all := points(t, p, PrimarySite, "orders")
+		if err := p.forget(t.Context(), "orders", PrimarySite, all[len(all)-1].ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.replicate(t.Context(), PrimarySite); err != nil {
+			t.Fatal(err)
+		}
+		arrived("orders", 1)
+		if plan, err := p.Plan(t.Context()); err != nil || strings.Contains(plan.String(), "without logs") {
+			t.Errorf("%v\n%v", err, plan)
 		}
 	})
 }

@@ -99,6 +99,7 @@ const (
 	kindArrival  = "arrivals"
 	kindRestored = "restored"
 	kindPruning  = "prunings"
+	kindAwaited  = "awaited" // arrivals that lack a log
 )
 
 // key is kind/group/time-random: ascending in time within a group.

@@ -129,6 +129,9 @@ func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.
 	}
 	result.Bytes += logs
 	p.recordArrivals(ctx, source, to, result, failed == nil)
+	if failed == nil {
+		p.recordAwaited(ctx, source, to)
+	}
 	if err = errors.Join(err, failed); err != nil {
 		return result, fmt.Errorf("replicate to %s: %w", to, err)
 	}
@@ -156,7 +159,7 @@ func (p *Planner) replicateLogs(ctx context.Context, source *backup.Repository, 
 
 // recordArrivals keeps when each point arrived. Arrived names manifests; the
 // points of the source say which those are. Without the logs, points that need
-// one have not arrived.
+// one have not arrived: that they will have is kept.
 func (p *Planner) recordArrivals(ctx context.Context, source *backup.Repository, to string, result replicate.Result, logs bool) {
 	if len(result.Arrived) == 0 {
 		return
@@ -168,13 +171,51 @@ func (p *Planner) recordArrivals(ctx context.Context, source *backup.Repository,
 			p.event(Event{Kind: EventRecord, Text: "an arrival could not be recorded", Point: key, Err: err})
 			continue
 		}
+		a := Arrival{Workload: point.Name, Point: point.ID, PointTime: point.Time, Ended: point.Ended, Arrived: now, Site: to}
 		if len(point.Logs) > 0 && !logs {
+			p.record(ctx, recordKey(kindAwaited, to, now), a)
 			continue
 		}
-		p.record(ctx, recordKey(kindArrival, point.Name, now), Arrival{
-			Workload: point.Name, Point: point.ID, PointTime: point.Time, Ended: point.Ended, Arrived: now, Site: to,
-		})
+		p.record(ctx, recordKey(kindArrival, point.Name, now), a)
 	}
+}
+
+// recordAwaited keeps when points arrived whose logs are only there now. An
+// arrival is recorded before it is no longer awaited: twice is better than never.
+func (p *Planner) recordAwaited(ctx context.Context, source *backup.Repository, to string) {
+	if err := p.awaited(ctx, source, to); err != nil {
+		p.event(Event{Kind: EventRecord, Text: "arrivals of points whose logs came later could not be recorded", Err: err})
+	}
+}
+
+// awaitedPrefix is that of the records of what a site still lacks logs of.
+func awaitedPrefix(site string) string { return kindAwaited + "/" + site + "/" }
+
+func (p *Planner) awaited(ctx context.Context, source *backup.Repository, to string) error {
+	r, err := p.records(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for info, err := range r.store.List(ctx, awaitedPrefix(to), provider.ListOptions{}) {
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		a, err := readOne[Arrival](ctx, r, info.Key)
+		if err == nil {
+			if _, err = source.Point(ctx, a.Point); err == nil {
+				a.Arrived = time.Now().UTC()
+				err = r.put(ctx, recordKey(kindArrival, a.Workload, a.Arrived), a)
+			} else if errors.Is(err, provider.ErrNotFound) {
+				err = nil // it was forgotten meanwhile
+			}
+		}
+		if err == nil {
+			err = r.store.Delete(ctx, info.Key, provider.DeleteOptions{})
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // pointOf is the id in the key of a manifest, its last segment.
