@@ -52,7 +52,8 @@
 // Points alone give an RPO of minutes. A receiver of WAL, which runs beside
 // [dr.Planner.Serve], brings it down to about a second, and to none at all as a
 // synchronous standby: see [Receiver]. The Planner's forecast does not know of it, and
-// reckons with the points; drills measure what there really is.
+// reckons with the points; drills measure what there really is. [Archived] is a
+// probe that asks the receiver.
 //
 // # Dumps
 //

@@ -137,6 +137,11 @@ func TestDrills(t *testing.T) {
 		}
 	}
 	reaches()
+	probe := postgres.Archived(receiver.Status, 1, time.Minute)
+	eventually(t, "nothing is missing", func() bool {
+		text, err := probe.Probe(t.Context())
+		return err == nil && strings.Contains(text, " 0 bytes, 0s behind")
+	})
 	removed := func(workload string, proof dr.Proof) {
 		t.Helper()
 		if left, _ := os.ReadDir(filepath.Join(p.Dir, "scratch", workload)); len(left) > 0 || !proof.Removed {
@@ -194,6 +199,21 @@ func TestDrills(t *testing.T) {
 	removed("db", proof)
 	if m, err := plan.Measure(t.Context(), time.Now().Add(-time.Hour)); err != nil || m[0].Drills != 4 || m[0].Proven != 2 {
 		t.Errorf("%+v, %v", m, err)
+	}
+	p.Stop(t)
+	eventually(t, "the probe fails without a server", func() bool {
+		_, err := probe.Probe(t.Context())
+		return err != nil
+	})
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
+		}
 	}
 }
 
