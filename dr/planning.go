@@ -32,6 +32,9 @@ func (p *Planner) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	if w.control == nil {
+		w.awaited, w.control = p.countAwaited(ctx, otherSite(w.active))
+	}
 	p.survey(ctx, w)
 	return p.plan(w), ctx.Err()
 }

@@ -191,6 +191,21 @@ func (p *Planner) recordAwaited(ctx context.Context, source *backup.Repository, 
 // awaitedPrefix is that of the records of what a site still lacks logs of.
 func awaitedPrefix(site string) string { return kindAwaited + "/" + site + "/" }
 
+// countAwaited counts them.
+func (p *Planner) countAwaited(ctx context.Context, site string) (n int, err error) {
+	r, err := p.records(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, err := range r.store.List(ctx, awaitedPrefix(site), provider.ListOptions{}) {
+		if err != nil {
+			return n, fmt.Errorf("list records: %w", err)
+		}
+		n++
+	}
+	return n, nil
+}
+
 func (p *Planner) awaited(ctx context.Context, source *backup.Repository, to string) error {
 	r, err := p.records(ctx)
 	if err != nil {

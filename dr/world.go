@@ -30,8 +30,10 @@ type world struct {
 	proofs   map[string][]Proof   // by workload, oldest first
 	attempts map[string][]Attempt // of the last attemptWindow, oldest first
 	prunes   map[string][]Pruning // by site, oldest first, of so long as plans go by them
-	awaited  int                  // points at the other site whose logs are not there
-	surveys  []survey             // of plans for people; looked at by nothing that is in a hurry
+
+	// Of plans for people: a failover does not wait for them.
+	awaited int // points at the other site whose logs are not there
+	surveys []survey
 }
 
 // siteState is what one site holds.
@@ -113,12 +115,6 @@ func (p *Planner) readRecords(ctx context.Context, w *world) error {
 	for _, site := range []string{PrimarySite, StandbySite} {
 		w.prunes[site], err = read[Pruning](ctx, r, kindPruning, site, w.now.Add(-2*p.config.Prune.every()))
 		errs = append(errs, err)
-	}
-	for _, err := range r.store.List(ctx, awaitedPrefix(otherSite(w.active)), provider.ListOptions{}) {
-		if err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		w.awaited++
 	}
 	return errors.Join(errs...)
 }
