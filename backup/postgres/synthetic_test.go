@@ -1,10 +1,17 @@
 package postgres_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +19,8 @@ import (
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/backup/postgres"
 	"github.com/holdfast-go/holdfast/internal/testenv"
+	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 // summarizing are settings of a server that can tell what has changed.
@@ -77,53 +86,359 @@ func TestChanges(t *testing.T) {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			p := testenv.Postgres(t, major, summarizing())
-			space := filepath.Join(p.Dir, "space")
-			must(t, os.Mkdir(space, 0o700))
-			p.Own(t, space)
-			p.SQL(t, "create table big (n int, s text)", "insert into big select n, md5(n::text) || repeat('x', 200) from generate_series(1, 200000) n",
-				"create table dropped (n) as select generate_series(1, 50000)", "create table cut (n) as select generate_series(1, 300000)",
-				"create table emptied (n) as select generate_series(1, 50000)", "create table turned (n) as select generate_series(1, 50000)",
-				"create table still (n) as select generate_series(1, 50000)", "create table none (n int)", "create index on big (n)", "vacuum")
-			repo, store := newRepository(t)
-			conn, sent := counted(t, p)
-			c := postgres.Config{Conn: conn}
-			full := backUp(t, repo, newTarget(t, c))
-			all := sent.Swap(0)
-
-			p.SQL(t, "update big set s = 'changed' || s where n % 20000 = 0", "drop table dropped", "delete from cut where n > 40000", "vacuum cut", "truncate emptied",
-				"insert into emptied select generate_series(1, 100)", "delete from turned where n % 2 = 0", "vacuum full turned", "create table new (n) as select generate_series(1, 1000)",
-				"create tablespace space location '"+space+"'", "create table there (n) tablespace space as select generate_series(1, 1000)", "insert into none values (7)",
-				"create database other template template0 strategy file_copy", "create database another template template0")
-			first := rowsOf(t, p)
-			inc1 := changedSince(t, repo, c, full)
-			if n := sent.Swap(0); n > all/2 { // two new databases are in it
-				t.Errorf("%d bytes were sent of what has changed, and %d of all", n, all)
+			manyChanges(t, p)
+			if major == 17 {
+				t.Run("combined", func(t *testing.T) { likeCombined(t, p) })
 			}
-			p.SQL(t, "update big set s = 'again' || s where n = 77", "insert into there values (-1)", "alter table still set tablespace space", "drop database other", "insert into cut select generate_series(1, 60000)")
-			second := rowsOf(t, p)
-			inc2 := changedSince(t, repo, c, inc1)
-			if n := sent.Swap(0); n > all/5 {
-				t.Errorf("%d bytes were sent of what has changed, and %d of all", n, all)
-			}
-			if n := inc2.Stats.BytesRead; n > all/5 {
-				t.Errorf("%d bytes were read", n)
-			}
-			must(t, repo.Forget(t.Context(), full.ID))
-			_, err := repo.Prune(t.Context(), backup.PruneOptions{})
-			must(t, err)
-			_ = store
-			for n, c := range []struct {
-				point backup.Point
-				want  string
-			}{{inc1, first}, {inc2, second}} {
-				dir := filepath.Join(p.Dir, fmt.Sprint("restored", n))
-				restore(t, repo, c.point, dir, map[string]string{"tablespaces": dir + ".spaces", "target": "consistent", "verify": "true"})
-				r := verified(t, p, dir, dir+".spaces")
-				if got := rowsOf(t, r); got != c.want {
-					t.Errorf("point %d is restored as\n%.2000s\nwant\n%.2000s", n, got, c.want)
-				}
-				stopped(t, r)
-			}
+			t.Run("cut", func(t *testing.T) { changesCut(t, p) })
+			t.Run("damaged", func(t *testing.T) { earlierDamaged(t, p) })
+			t.Run("unfit", func(t *testing.T) { earlierUnfit(t, p) })
+			t.Run("unknown", func(t *testing.T) { changesUnknown(t, p) })
 		})
 	}
+}
+
+func manyChanges(t *testing.T, p *testenv.PG) {
+	space := filepath.Join(p.Dir, "space")
+	must(t, os.Mkdir(space, 0o700))
+	p.Own(t, space)
+	p.SQL(t, "create table big (n int, s text)", "insert into big select n, md5(n::text) || repeat('x', 200) from generate_series(1, 60000) n",
+		"create table dropped (n) as select generate_series(1, 50000)", "create table cut (n) as select generate_series(1, 100000)",
+		"create table emptied (n) as select generate_series(1, 50000)", "create table turned (n) as select generate_series(1, 50000)",
+		"create table still (n) as select generate_series(1, 50000)", "create table none (n int)", "create index on big (n)", "vacuum")
+	repo, _ := newRepository(t)
+	conn, sent := counted(t, p)
+	c := postgres.Config{Conn: conn}
+	full := backUp(t, repo, newTarget(t, c))
+	all := sent.Swap(0)
+	if it := paths(t, repo, full)[p.SQL(t, "select pg_relation_filepath('big')")]; !bytes.Contains(it.Meta, []byte(`"c":"`)) {
+		t.Errorf("without its CRC a file is read again to be changed: %s", it.Meta)
+	}
+
+	p.SQL(t, "update big set s = 'changed' || s where n % 20000 = 0", "drop table dropped", "delete from cut where n > 40000", "vacuum cut", "truncate emptied",
+		"insert into emptied select generate_series(1, 100)", "delete from turned where n % 2 = 0", "vacuum full turned", "create table new (n) as select generate_series(1, 1000)",
+		"create tablespace space location '"+space+"'", "create table there (n) tablespace space as select generate_series(1, 1000)", "insert into none values (7)",
+		"create database other template template0 strategy file_copy")
+	long := os.Getenv("HOLDFAST_LONG") != ""
+	first, second := "", ""
+	if long {
+		first = rowsOf(t, p)
+	}
+	inc1 := changedSince(t, repo, c, full)
+	if n := sent.Swap(0); n > all/2 { // a new database is in it
+		t.Errorf("%d bytes were sent of what has changed, and %d of all", n, all)
+	}
+	p.SQL(t, "update big set s = 'again' || s where n = 77", "insert into there values (-1)", "alter table still set tablespace space", "drop database other", "insert into cut select generate_series(1, 60000)")
+	if long {
+		second = rowsOf(t, p)
+	}
+	inc2 := changedSince(t, repo, c, inc1)
+	if n := sent.Swap(0); n > all/5 || inc2.Stats.BytesRead > all/5 {
+		t.Errorf("%d bytes were sent of what has changed, and %d read, of %d", n, inc2.Stats.BytesRead, all)
+	}
+	p.SQL(t, "update big set s = 'once more' where n = 78")
+	third := rowsOf(t, p)
+	inc3 := changedSince(t, repo, c, inc2)
+	if n := sent.Swap(0); n > all/8 || inc3.Stats.BytesRead > all/10 || inc3.Stats.BytesNew > all/50 { // with free space maps, and WAL
+		t.Errorf("%d bytes were sent of one row that has changed, and %d read, and %d new, of %d", n, inc3.Stats.BytesRead, inc3.Stats.BytesNew, all)
+	}
+	points, want := []backup.Point{inc1, inc2, inc3}, []string{first, second, third}
+	if !long {
+		points, want = points[2:], want[2:]
+	}
+	must(t, repo.Forget(t.Context(), full.ID))
+	_, err := repo.Prune(t.Context(), backup.PruneOptions{})
+	must(t, err)
+	for n, point := range points {
+		dir := filepath.Join(p.Dir, fmt.Sprint("restored", n))
+		restore(t, repo, point, dir, map[string]string{"tablespaces": dir + ".spaces", "target": "consistent", "verify": "true"})
+		r := verified(t, p, dir, dir+".spaces")
+		if got := rowsOf(t, r); got != want[n] {
+			t.Errorf("point %d is restored as\n%.2000s\nwant\n%.2000s", n, got, want[n])
+		}
+		stopped(t, r)
+	}
+}
+
+// likeCombined compares what is made here of what has changed with what
+// pg_combinebackup makes of it.
+func likeCombined(t *testing.T, p *testenv.PG) {
+	repo, _ := newRepository(t)
+	c := postgres.Config{Conn: p.Conn, ManifestChecksums: "CRC32C"}
+	dir := func(name string) string { return filepath.Join(p.Dir, "combine."+name) }
+	space := "-T" + filepath.Join(p.Dir, "space") + "="
+	take := func(name string, more ...string) {
+		p.Run(t, "pg_basebackup", append([]string{"-d", p.Socket, "-D", dir(name), "-X", "none", "-c", "fast", space + dir(name) + ".space"}, more...)...)
+	}
+	p.SQL(t, "vacuum")
+	full := backUp(t, repo, newTarget(t, c))
+	take("full")
+	p.SQL(t, "delete from big where n > 50000 or n % 1000 = 7", "vacuum big", "insert into big select n, 'new' from generate_series(1, 30000) n", "create table after (n) as select 1",
+		"insert into cut select 1", "create index on cut (n)", "truncate emptied", "vacuum full there", "checkpoint")
+	inc := changedSince(t, repo, c, full)
+	take("inc", "--incremental", dir("full")+"/backup_manifest")
+	p.Run(t, "pg_combinebackup", dir("full"), dir("inc"), "-o", dir("made"), "-T"+dir("inc")+".space="+dir("made")+".space")
+	v, err := repo.View(t.Context(), inc.ID)
+	must(t, err)
+	made := 0
+	for it, err := range v.Items(t.Context()) {
+		must(t, err)
+		if !regexp.MustCompile(`^(base|global|pg_tblspc)/.*/?[0-9_a-z.]+$`).MatchString(it.Path) || it.Size == 0 || it.Path == "global/pg_control" {
+			continue
+		}
+		in, err := v.Open(t.Context(), it)
+		must(t, err)
+		got, err := io.ReadAll(in)
+		must(t, errors.Join(err, in.Close()))
+		want, err := os.ReadFile(filepath.Join(dir("made"), it.Path))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes differ from the %d that pg_combinebackup makes; %v", it.Path, len(got), len(want), err)
+		}
+		if _, err := os.Stat(filepath.Join(dir("inc"), filepath.Dir(it.Path), "INCREMENTAL."+filepath.Base(it.Path))); err == nil {
+			made++
+		}
+	}
+	if made < 100 {
+		t.Errorf("only %d files were sent as changes", made)
+	}
+}
+
+// changesCut: a connection that ends among the changes, and a manifest that
+// does not agree with them, leave no point; the next backup succeeds.
+func changesCut(t *testing.T, p *testenv.PG) {
+	repo, _ := newRepository(t)
+	full := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	p.SQL(t, "update big set s = s || 'CHANGE-ME' where n % 100 = 0")
+	for what, change := range map[string]func(b []byte, n int) []byte{
+		"the server has closed the connection": func(b []byte, n int) []byte {
+			if n > 2<<20 {
+				return nil
+			}
+			return b
+		},
+		"other content than the server's manifest says": func(b []byte, n int) []byte {
+			return bytes.ReplaceAll(b, []byte("CHANGE-ME"), []byte("tampered!"))
+		},
+	} {
+		_, err := repo.Backup(t.Context(), "db", newTarget(t, postgres.Config{Conn: proxy(t, p, change)}), backup.BackupOptions{Mode: backup.Incremental})
+		if err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v, want %s", err, what)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := repo.Backup(ctx, "db", newTarget(t, postgres.Config{Conn: p.Conn}), backup.BackupOptions{Mode: backup.Incremental, Progress: func(backup.Progress) { cancel() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	changedSince(t, repo, postgres.Config{Conn: p.Conn}, full)
+}
+
+// readWhole makes an incremental backup for which all is read, and compares
+// the reason.
+func readWhole(t *testing.T, repo *backup.Repository, p *testenv.PG, why string) backup.Point {
+	t.Helper()
+	var said bytes.Buffer
+	c := postgres.Config{Conn: p.Conn, Logger: slog.New(slog.NewTextHandler(&said, nil))}
+	point, err := repo.Backup(t.Context(), "db", newTarget(t, c), backup.BackupOptions{Mode: backup.Incremental})
+	if err != nil {
+		t.Errorf("%s: %v", why, err)
+		return point
+	}
+	if got := whole(t, repo, point); !strings.Contains(got, why) || point.Mode != backup.Full || point.Partial() || !strings.Contains(said.String(), "the server sends everything") {
+		t.Errorf("%s: %s, because %q; warnings: %v; said:\n%s", why, point.Mode, got, point.Warnings, &said)
+	}
+	sound(t, repo, p, point)
+	return point
+}
+
+// earlierDamaged: what the earlier backup has lost is read again, with all else.
+func earlierDamaged(t *testing.T, p *testenv.PG) {
+	key := ageKey(t)
+	store := providertest.NewMemory()
+	repo, err := backup.Init(t.Context(), smallPacks(store, key))
+	must(t, err)
+	backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	var packs []provider.Info
+	for info, err := range store.List(t.Context(), "data/", provider.ListOptions{}) {
+		must(t, err)
+		packs = append(packs, info)
+	}
+	slices.SortFunc(packs, func(a, b provider.Info) int { return a.Modified.Compare(b.Modified) })
+	for _, info := range packs[:len(packs)/2] { // not those that have the manifest
+		must(t, store.Delete(t.Context(), info.Key, provider.DeleteOptions{}))
+	}
+	repo, err = backup.Open(t.Context(), smallPacks(store, key))
+	must(t, err)
+	p.SQL(t, "update big set s = s || 'x' where n % 100 = 0")
+	point := readWhole(t, repo, p, "is in no pack")
+	changedSince(t, repo, postgres.Config{Conn: p.Conn}, point)
+	lose(t, store)
+	repo, err = backup.Open(t.Context(), smallPacks(store, key))
+	must(t, err)
+	readWhole(t, repo, p, "backup_manifest")
+}
+
+// A forgedBase is a target whose point is a base with some items changed.
+type forgedBase struct {
+	of   *backup.View
+	edit func(it backup.Item, content []byte) []byte // nil: left out
+	meta func(json.RawMessage) json.RawMessage
+	warn error
+}
+
+func (forgedBase) Kind() string { return "postgres" }
+
+func (f forgedBase) Backup(ctx context.Context, s *backup.Session) error {
+	for it, err := range f.of.Items(ctx) {
+		if err != nil {
+			return err
+		}
+		in, err := f.of.Open(ctx, it)
+		if err != nil {
+			return err
+		}
+		content, err := io.ReadAll(in)
+		if err = errors.Join(err, in.Close()); err != nil {
+			return err
+		}
+		if it.Path == ".holdfast/base" {
+			it.Meta = f.edit(it, it.Meta)
+		} else if content = f.edit(it, content); content == nil {
+			continue
+		}
+		if f.meta != nil {
+			it.Meta = f.meta(it.Meta)
+		}
+		if err := s.Add(ctx, it, bytes.NewReader(content)); err != nil {
+			return err
+		}
+	}
+	if f.warn != nil {
+		s.Warn("", f.warn)
+	}
+	return nil
+}
+
+func (forgedBase) Restore(context.Context, *backup.View, backup.Destination) error { return nil }
+
+// earlierUnfit: a point that is not what is needed is not built on.
+func earlierUnfit(t *testing.T, p *testenv.PG) {
+	repo, _ := newRepository(t)
+	full := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	v, err := repo.View(t.Context(), full.ID)
+	must(t, err)
+	replace := func(path, old, new string) func(backup.Item, []byte) []byte {
+		return func(it backup.Item, b []byte) []byte {
+			if it.Path == path {
+				if !bytes.Contains(b, []byte(old)) {
+					t.Errorf("%s: no %s in %.2000s", path, old, b)
+				}
+				return bytes.Replace(b, []byte(old), []byte(new), 1)
+			}
+			return b
+		}
+	}
+	system := p.SQL(t, "select system_identifier from pg_control_system()")
+	same := func(_ backup.Item, b []byte) []byte { return b }
+	big := p.SQL(t, "select pg_relation_filepath('big')")
+	for why, f := range map[string]forgedBase{
+		"of another cluster, 7":     {edit: replace(".holdfast/base", system, "7")},
+		"of a server of version 16": {edit: replace(".holdfast/base", fmt.Sprintf(`"version":%d`, p.Major), `"version":16`)},
+		"pages had other checksums": {edit: replace(".holdfast/base", `"checksums":true`, `"checksums":false`)},
+		"or another size":           {edit: replace(".holdfast/base", `"block":8192`, `"block":4096`)},
+		"has warnings":              {edit: same, warn: errors.New("odd")},
+		"UPLOAD_MANIFEST":           {edit: replace("backup_manifest", "Manifest-Version", "Manifest-Verse")},
+		"does not have this file":   {edit: func(it backup.Item, b []byte) []byte { return map[bool][]byte{false: b}[it.Path == big] }},
+	} {
+		if f.of = v; os.Getenv("HOLDFAST_LONG") == "" && !slices.Contains([]string{"of another cluster, 7", "UPLOAD_MANIFEST", "does not have this file"}, why) {
+			continue
+		}
+		if _, err := repo.Backup(t.Context(), "db", f, backup.BackupOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if why == "does not have this file" {
+			p.SQL(t, "update big set s = s || 'y' where n = 1")
+		}
+		readWhole(t, repo, p, why)
+	}
+	// One that has no CRC beside its sums is read to know them.
+	bare := forgedBase{of: v, edit: same, meta: func(b json.RawMessage) json.RawMessage {
+		return regexp.MustCompile(`"c":"[0-9a-f]{8}",`).ReplaceAll(b, nil)
+	}}
+	parent, err := repo.Backup(t.Context(), "db", bare, backup.BackupOptions{})
+	must(t, err)
+	sound(t, repo, p, changedSince(t, repo, postgres.Config{Conn: p.Conn}, parent))
+}
+
+// sound reads all of a point, and compares it with its manifest.
+func sound(t *testing.T, repo *backup.Repository, p *testenv.PG, point backup.Point) {
+	t.Helper()
+	restore(t, repo, point, filepath.Join(p.Dir, "nowhere"), map[string]string{"dry-run": "true", "tablespaces": filepath.Join(p.Dir, "nowhere.spaces")})
+}
+
+// changesUnknown: a server that does not write down what has changed, or has
+// not since the earlier backup, sends everything.
+func changesUnknown(t *testing.T, p *testenv.PG) {
+	repo, _ := newRepository(t)
+	set := func(on string) {
+		p.SQL(t, "alter system set summarize_wal = "+on, "select pg_reload_conf()")
+		eventually(t, "change of summarize_wal", func() bool { return p.SQL(t, "show summarize_wal") == on })
+	}
+	set("off")
+	backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	readWhole(t, repo, p, "ALTER SYSTEM SET summarize_wal = on")
+	p.SQL(t, "checkpoint", "create table gap (n) as select generate_series(1, 10000)", "select pg_switch_wal()", "checkpoint", "checkpoint")
+	set("on")
+	point := readWhole(t, repo, p, "WAL summaries are required")
+	changedSince(t, repo, postgres.Config{Conn: p.Conn}, point)
+	// It is the same who has read the files before.
+	local, err := repo.Backup(t.Context(), "db", newTarget(t, atData(p)), backup.BackupOptions{})
+	must(t, err)
+	p.SQL(t, "update big set s = s || 'z' where n % 1000 = 0")
+	sound(t, repo, p, changedSince(t, repo, postgres.Config{Conn: p.Conn}, local))
+	// A full backup does not ask.
+	if full := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn})); full.Mode != backup.Full || whole(t, repo, full) != "" {
+		t.Errorf("%s, because %q", full.Mode, whole(t, repo, full))
+	}
+}
+
+// Changes are told over a promotion, and by standbys; what is not an ancestor
+// of the server's history is not built on.
+func TestChangesTimelines(t *testing.T) {
+	longOnly(t)
+	t.Parallel()
+	p := testenv.Postgres(t, 17, summarizing())
+	p.SQL(t, "create table t (n) as select generate_series(1, 100000)", "vacuum")
+	repo, _ := newRepository(t)
+	sb := standby(t, p) // before, so that it has what has changed since
+	full := backUp(t, repo, newTarget(t, postgres.Config{Conn: p.Conn}))
+	p.SQL(t, "update t set n = -n where n % 1000 = 0", "checkpoint")
+	caughtUp(t, sb, p.SQL(t, "select pg_current_wal_flush_lsn()"))
+	sb.SQL(t, "checkpoint")
+	restored := func(point backup.Point, of *testenv.PG) {
+		t.Helper()
+		dir := filepath.Join(p.Dir, "restored-"+string(point.ID))
+		restore(t, repo, point, dir, map[string]string{"target": "consistent", "verify": "true", "target-timeline": "current"})
+		r := verified(t, p, dir)
+		if got, want := rowsOf(t, r), rowsOf(t, of); got != want {
+			t.Errorf("%s is restored as\n%s\nwant\n%s", point.ID, got, want)
+		}
+		stopped(t, r)
+	}
+	atStandby := changedSince(t, repo, postgres.Config{Conn: sb.Conn}, full)
+	restored(atStandby, p)
+	promoteStandby(t, sb)
+	sb.SQL(t, "update t set n = -n where n % 1000 = 500", "checkpoint")
+	promoted := changedSince(t, repo, postgres.Config{Conn: sb.Conn}, atStandby)
+	restored(promoted, sb)
+	// The old primary goes on where it should not.
+	p.SQL(t, "update t set n = -n where n % 1000 = 7")
+	restored(readWhole(t, repo, p, "timeline"), p)
+	// What has been promoted does not know of that, either.
+	again, err := repo.Backup(t.Context(), "db", newTarget(t, postgres.Config{Conn: sb.Conn}), backup.BackupOptions{Mode: backup.Incremental})
+	must(t, err)
+	if why := whole(t, repo, again); why == "" {
+		t.Errorf("it is built on a point of the old primary: %s", why)
+	}
+	restored(again, sb)
 }
