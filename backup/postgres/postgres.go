@@ -32,6 +32,17 @@
 // what arrived: one difference, one file that is missing or too many, and there
 // is no point.
 //
+// With the mode [backup.Incremental] or [backup.Differential], a server of
+// version 17 or later whose summarize_wal is on sends only what has changed since
+// the point before, whoever has read that: it is given that point's manifest
+// (UPLOAD_MANIFEST), and its answers are put together at once with what the
+// repository has. So the new point is as complete as any, and restored, checked
+// and pruned like one. Everything is sent, and the point is a full one, where
+// that cannot be: the log says why (summaries are missing or too old; another
+// timeline; pages that failed; what the repository has is damaged). A server whose
+// files were put back to an older state by other means than a restore, which
+// begins a timeline, wants a full backup: it does not notice that itself.
+//
 // [Local] reads the data directory, between pg_backup_start and pg_backup_stop,
 // with several readers, and leaves out what BASE_BACKUP leaves out. The
 // directory has to be what the server of Conn works on, and no copy or standby
