@@ -30,6 +30,7 @@ type schedule struct {
 	calm  bool             // nothing fails any more
 	hold  int              // one in so many critical requests is held back for long
 
+	lethal   func(*request) bool // nil: none; see bug
 	critical func(*request) bool // much depends on what happens just before
 	jump     time.Duration       // of the store's clock
 	modified map[string]time.Time
@@ -317,7 +318,7 @@ func (s *schedule) step() bool {
 
 	time.Sleep(time.Duration(s.rnd.IntN(60)) * time.Second)
 	s.land()
-	f, what := s.decide(r.by)
+	f, what := s.decide(r)
 	s.note(r, what)
 	r.fate <- f
 	synctest.Wait()
@@ -332,9 +333,14 @@ func critical(r *request) bool {
 }
 
 // decide chooses the fate of a request.
-func (s *schedule) decide(c *client) (f fate, what string) {
+func (s *schedule) decide(r *request) (f fate, what string) {
+	c := r.by
 	if s.calm {
 		return f, ""
+	}
+	if s.lethal != nil && s.lethal(r) && s.rnd.IntN(2) == 0 {
+		c.dead, c.faulted = true, true
+		return fate{before: providertest.ErrCrashed}, "killed before"
 	}
 	switch n := s.rnd.IntN(s.peace); {
 	case n < 1:

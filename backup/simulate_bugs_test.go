@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,19 +13,26 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 )
 
-// foresight lists what is condemned before the session is recorded.
+// foresight lists what is below some prefixes before the session is recorded.
 type foresight struct {
 	provider.BlobStore
-	mu   sync.Mutex
-	seen []provider.Info
+	prefixes []string
+	mu       sync.Mutex
+	seen     map[string][]provider.Info
+}
+
+func foreseeing(prefixes ...string) func(provider.BlobStore) provider.BlobStore {
+	return func(s provider.BlobStore) provider.BlobStore { return &foresight{BlobStore: s, prefixes: prefixes} }
 }
 
 func (f *foresight) Put(ctx context.Context, key string, b provider.Body, o provider.PutOptions) (provider.Info, error) {
 	if strings.HasPrefix(key, "sessions/") {
-		var all []provider.Info
-		for info, err := range f.BlobStore.List(ctx, "condemned/", provider.ListOptions{}) {
-			if err == nil {
-				all = append(all, info)
+		all := map[string][]provider.Info{}
+		for _, prefix := range f.prefixes {
+			for info, err := range f.BlobStore.List(ctx, prefix, provider.ListOptions{}) {
+				if err == nil {
+					all[prefix] = append(all[prefix], info)
+				}
 			}
 		}
 		f.mu.Lock()
@@ -35,12 +43,12 @@ func (f *foresight) Put(ctx context.Context, key string, b provider.Body, o prov
 }
 
 func (f *foresight) List(ctx context.Context, prefix string, o provider.ListOptions) iter.Seq2[provider.Info, error] {
-	if prefix != "condemned/" {
+	if !slices.Contains(f.prefixes, prefix) {
 		return f.BlobStore.List(ctx, prefix, o)
 	}
 	return func(yield func(provider.Info, error) bool) {
 		f.mu.Lock()
-		all := f.seen
+		all := f.seen[prefix]
 		f.mu.Unlock()
 		for _, info := range all {
 			if !yield(info, nil) {
@@ -129,18 +137,22 @@ func isPack(key string) bool {
 	return strings.HasPrefix(key, "data/") || strings.HasPrefix(key, "meta/")
 }
 
-// enoughSeeds is how many simulations may be needed to find a bug.
-const enoughSeeds = 200
+// enoughSeeds is how many simulations may be needed to find a bug; most take
+// less than a hundred.
+const enoughSeeds = 600
 
 // Bugs put in on purpose are found.
 func TestSimulateFindsBugs(t *testing.T) {
 	for name, b := range map[string]bug{
 		"manifest before data":           {writer: func(s provider.BlobStore) provider.BlobStore { return &manifestFirst{BlobStore: s} }},
 		"prune without its second phase": {pruner: func(s provider.BlobStore) provider.BlobStore { return hasty{s} }},
-		"condemned packs listed before the session": {writer: func(s provider.BlobStore) provider.BlobStore { return &foresight{BlobStore: s} }, operations: 60,
+		"condemned packs listed before the session": {writer: foreseeing("condemned/"), operations: 60,
 			critical: func(r *request) bool {
 				return r.op == "put" && strings.HasPrefix(r.key, "sessions/") || r.op == "delete" && isPack(r.key)
 			}},
+		"packs that are gone adopted": {writer: foreseeing("data/", "meta/"), operations: 60,
+			lethal:   func(r *request) bool { return r.op == "put" && strings.HasPrefix(r.key, "index/") },
+			critical: func(r *request) bool { return r.op == "put" && strings.HasPrefix(r.key, "sessions/") }},
 		"plan deleted before the packs": {pruner: func(s provider.BlobStore) provider.BlobStore { return &planFirst{BlobStore: s} }, operations: 60, steady: true,
 			critical: func(r *request) bool { return r.op == "delete" && isPack(r.key) }},
 		"copies without a hold": {unheld: true, operations: 60},

@@ -40,6 +40,7 @@ type bug struct {
 	steady     bool                // few are killed
 	unheld     bool                // copies do not tell the destination
 	critical   func(*request) bool // requests that are all held back for long
+	lethal     func(*request) bool // requests at which half of those who make them are killed
 }
 
 // A world is one simulation: writers, prunes, and others that share a store.
@@ -482,7 +483,7 @@ func simulate(t *testing.T, seed uint64, b bug) *world {
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		s := &schedule{rnd: rnd, store: providertest.NewMemory(), delay: b.delay, critical: b.critical, hold: 3, peace: []int{200, 1500}[rnd.IntN(2)], modified: map[string]time.Time{}}
+		s := &schedule{rnd: rnd, store: providertest.NewMemory(), delay: b.delay, critical: b.critical, lethal: b.lethal, hold: 3, peace: []int{200, 1500}[rnd.IntN(2)], modified: map[string]time.Time{}}
 		if b.steady {
 			s.peace = 6000
 		}
