@@ -44,7 +44,9 @@ type Config struct {
 	// again and again: indexes, manifests, lists of items. It is made if
 	// missing, may be shared by any number of repositories and processes,
 	// holds nothing in the clear, and can be removed at any time. Default:
-	// none. [Repository.Check] never believes it.
+	// none. [Repository.Check] never believes it. A backup notes in it what
+	// it is about to store, so that after a kill the next one goes on from
+	// there without reading any of it.
 	//
 	// With a Credential it is also what Incremental and Differential need:
 	// such a process cannot read its earlier points, and compares with what
