@@ -32,11 +32,8 @@ type reading struct {
 	stopped func() error // why it has ended before its end
 }
 
-func newReading(ctx context.Context, t *Target, s *backup.Session) *reading {
+func newReading(ctx context.Context, t *Target) *reading {
 	r := &reading{t: t, stopped: func() error { return context.Cause(ctx) }, queue: make(chan *task, window), work: make(chan func()), room: newBudget(int64(t.c.Readers) * (partSize + perPart))}
-	if p := s.Parent(); p != nil {
-		r.parent = newCursor(ctx, p)
-	}
 	return r
 }
 
@@ -129,7 +126,7 @@ func (r *reading) item(ctx context.Context, path string, v provider.VersionInfo,
 	k := &task{info: v.Info, path: path, old: old}
 	if v.Deleted {
 		k.deleted = true
-		k.meta = meta{Sum: strings.Repeat("0", sumLen), Modified: v.Modified.UTC(), Deleted: true}.encode()
+		k.meta = gone(v.Modified)
 		if !r.send(ctx, k) {
 			return context.Cause(ctx)
 		}
@@ -139,8 +136,8 @@ func (r *reading) item(ctx context.Context, path string, v provider.VersionInfo,
 	if had == nil {
 		return r.read(ctx, k)
 	}
-	k.prev, k.meta = &had.it, had.it.Meta
 	if (old || had.meta.Modified.Equal(v.Modified)) && (!r.t.c.Tags || had.meta.Tags != nil) {
+		k.prev, k.meta = &had.it, had.it.Meta
 		if !r.send(ctx, k) {
 			return context.Cause(ctx)
 		}
@@ -148,6 +145,12 @@ func (r *reading) item(ctx context.Context, path string, v provider.VersionInfo,
 	}
 	// The same bytes were written again, perhaps with another description, or
 	// the parent was made without tags.
+	return r.describedAnew(ctx, k, *had)
+}
+
+// describedAnew hands out an item whose content the repository has.
+func (r *reading) describedAnew(ctx context.Context, k *task, had known) error {
+	k.prev, k.meta = &had.it, had.it.Meta
 	k.described = make(chan struct{})
 	if !r.send(ctx, k) {
 		return context.Cause(ctx)

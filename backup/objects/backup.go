@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/holdfast-go/holdfast/backup"
 	"github.com/holdfast-go/holdfast/provider"
@@ -24,16 +25,26 @@ var errStopped = errors.New("stopped")
 
 // Backup implements [backup.Target].
 func (t *Target) Backup(ctx context.Context, s *backup.Session) error {
+	return t.fill(ctx, s, func(ctx context.Context, r *reading) error {
+		if p := s.Parent(); p != nil {
+			r.parent = newCursor(ctx, p)
+		}
+		return r.list(ctx)
+	})
+}
+
+// fill gives a session what list hands out.
+func (t *Target) fill(ctx context.Context, s *backup.Session, list func(context.Context, *reading) error) error {
 	// What goes wrong with the source ends the reading, and not the uploads of
 	// what was read: the next backup finds them.
 	reading, cancel := context.WithCancelCause(ctx)
-	r := newReading(reading, t, s)
+	r := newReading(reading, t)
 	var ahead sync.WaitGroup
 	defer ahead.Wait()
 	defer cancel(nil) // before the wait
 	ahead.Go(func() {
 		defer close(r.queue)
-		if err := r.list(reading); err != nil {
+		if err := list(reading, r); err != nil {
 			cancel(err)
 		}
 	})
@@ -89,7 +100,7 @@ func (r *reading) add(ctx context.Context, s *backup.Session, k *task) error {
 		content.release()
 		return r.again(ctx, s, k, first.err)
 	}
-	first.tags.warn(s, k.info.Key)
+	r.t.warn(s, first.info, first.tags)
 	content.meta = describe(first.info, first.tags, k.info.Modified)
 	it.Meta = content.meta
 	err := s.Add(ctx, it, content)
@@ -98,6 +109,14 @@ func (r *reading) add(ctx context.Context, s *backup.Session, k *task) error {
 		return r.again(ctx, s, k, content.err)
 	}
 	return err
+}
+
+// warn tells of what is kept without a part of it.
+func (t *Target) warn(s *backup.Session, info provider.Info, tags tags) {
+	tags.warn(s, info.Key)
+	if _, dropped := keepable(info.Meta); t.securing && len(dropped) > 0 {
+		s.Warn(info.Key, fmt.Errorf("its metadata %q cannot be written back: %w", dropped, errors.ErrUnsupported))
+	}
 }
 
 // again reads an object as it is now, after cause, and from beginning to end.
@@ -112,7 +131,10 @@ func (r *reading) again(ctx context.Context, s *backup.Session, k *task, cause e
 		info := k.info
 		if !k.old {
 			now, err := r.t.store.Stat(ctx, k.info.Key)
-			if errors.Is(err, provider.ErrNotFound) {
+			switch {
+			case errors.Is(err, provider.ErrNotFound) && r.t.securing:
+				return s.Add(ctx, backup.Item{Path: k.path, Meta: gone(time.Time{})}, nil)
+			case errors.Is(err, provider.ErrNotFound):
 				return nil
 			}
 			if err != nil {
@@ -165,7 +187,7 @@ func (r *reading) stream(ctx context.Context, s *backup.Session, k *task, info p
 	if err != nil {
 		return err, nil
 	}
-	tags.warn(s, info.Key)
+	r.t.warn(s, got, tags)
 	c := &whole{r: io.LimitReader(body, got.Size+1), info: got, hash: sha256.New(), meta: describe(got, tags, info.Modified)}
 	err = s.Add(ctx, backup.Item{Path: k.path, Meta: c.meta}, c)
 	if err != nil && c.err != nil {

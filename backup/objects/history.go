@@ -44,10 +44,7 @@ func (r *restorer) history(ctx context.Context, w wanted) error {
 		if kept < 0 {
 			kept = n
 		}
-		left := behind(all, n)
-		for have.present == "" && len(left) > 0 && left[0].meta.Deleted {
-			left = left[1:]
-		}
+		left := r.left(all, n, have.present)
 		if len(left) == 0 {
 			if err := r.tagAll(ctx, w.key, have.contents[len(have.contents)-n:], all); err == nil {
 				r.progress(all, kept)
@@ -101,6 +98,15 @@ func behind(all []version, contents int) []version {
 		}
 	}
 	return nil
+}
+
+// left is what there is still to do when so many contents are there.
+func (r *restorer) left(all []version, contents int, now provider.Version) []version {
+	left := behind(all, contents)
+	for now == "" && len(left) > 0 && left[0].meta.Deleted {
+		left = left[1:]
+	}
+	return left
 }
 
 // progress tells of a history of which so many contents were there.

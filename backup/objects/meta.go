@@ -39,6 +39,11 @@ func describe(info provider.Info, t tags, modified time.Time) json.RawMessage {
 	return m.encode()
 }
 
+// gone describes a deletion; without a moment, what was not there.
+func gone(at time.Time) json.RawMessage {
+	return meta{Sum: strings.Repeat("0", sumLen), Modified: at.UTC(), Deleted: true}.encode()
+}
+
 func (m meta) encode() json.RawMessage {
 	b, err := json.Marshal(m)
 	if err != nil {

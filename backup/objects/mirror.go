@@ -5,37 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
 
 // extras yields what is at the destination, is selected, and is not in the
-// point: never what a backup with this target leaves out. Both come in the
-// order of keys.
+// point.
 func (r *restorer) extras(ctx context.Context) iter.Seq2[provider.Info, error] {
 	return func(yield func(provider.Info, error) bool) {
-		next, stop := iter.Pull2(r.wanted(ctx))
-		defer stop()
-		w, werr, more := next()
-		sel := r.t.selection()
-		for info, err := range r.t.store.List(ctx, r.location, provider.ListOptions{}) {
+		for c, err := range r.candidates(ctx) {
 			if err != nil {
 				yield(provider.Info{}, err)
 				return
 			}
-			for more && werr == nil && w.key < info.Key {
-				w, werr, more = next()
-			}
-			if werr != nil {
-				yield(provider.Info{}, werr)
-				return
-			}
-			rel, below := strings.CutPrefix(info.Key, r.location)
-			if more && w.key == info.Key && !w.gone || !below || !r.sel.Has(rel) || !sel.Has(rel) {
-				continue
-			}
-			if !yield(info, nil) {
+			if c.extra && !yield(*c.have, nil) {
 				return
 			}
 		}

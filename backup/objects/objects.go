@@ -66,7 +66,7 @@
 //	mirror     "true" deletes other objects below Location, when all is
 //	           restored; it wants overwrite. What [Config].Include and Exclude
 //	           keep out of backups is spared, and so is what is not selected.
-//	verify     "true" reads everything again at the end.
+//	verify     "true" reads everything again at the end, tags included.
 //	versions   "true" restores replaced versions, too, and deletions, in their
 //	           order; the store must keep versions.
 //	dry-run    "true" reads and verifies everything, counts it in the
@@ -98,6 +98,14 @@
 //
 // A version of which the store has a later one with the same bytes may be
 // described as that one is, where Versions are made from the bytes (S3).
+//
+// [Target.Plan] tells beforehand what a restore would create, replace, tag or
+// delete, and where it would fail because of what is there.
+//
+// A restore with [backup.RestoreOptions].Safety can be undone, wherever it was
+// stopped: what it is going to replace, tag or delete is kept first, as this
+// package keeps things, tags included, and [backup.Repository.Undo] writes it
+// back and deletes what was created. See [Target.Secure] for what is refused.
 //
 // For an object larger than 4 MiB, a restore holds a list of its chunks, some
 // 400 bytes for each MiB.
@@ -145,6 +153,8 @@ type Config struct {
 type Target struct {
 	c     Config
 	store provider.BlobStore
+
+	securing bool // what it backs up is a safety point
 }
 
 var _ backup.Target = (*Target)(nil)

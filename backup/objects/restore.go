@@ -16,29 +16,36 @@ import (
 
 // Restore implements [backup.Target].
 func (t *Target) Restore(ctx context.Context, v *backup.View, d backup.Destination) error {
-	o, err := parseOptions(d)
+	r, err := t.restorer(ctx, v, d)
 	if err != nil {
 		return err
 	}
-	if _, ok := provider.As[provider.Versioner](t.store); o.versions && !ok {
-		return fmt.Errorf("destination: option versions: the store keeps none: %w", errors.ErrUnsupported)
-	}
-	r := &restorer{t: t, v: v, o: o, location: d.Location}
-	if err := r.resolve(ctx); err != nil {
-		return err
-	}
-	if !o.dryRun {
+	if !r.o.dryRun {
 		if r.taken, err = r.isTaken(ctx); err != nil {
 			return err
 		}
 	}
 	if err := r.run(ctx); err != nil {
-		if !o.dryRun {
+		if !r.o.dryRun {
 			err = fmt.Errorf("%w (below %q there are now %d objects of the point, each of them whole; run it again to go on)", err, d.Location, r.whole.Load())
 		}
 		return err
 	}
 	return nil
+}
+
+// restorer returns one for what a point and a destination say, when it has
+// gone through both.
+func (t *Target) restorer(ctx context.Context, v *backup.View, d backup.Destination) (*restorer, error) {
+	o, err := parseOptions(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := provider.As[provider.Versioner](t.store); o.versions && !ok {
+		return nil, fmt.Errorf("destination: option versions: the store keeps none: %w", errors.ErrUnsupported)
+	}
+	r := &restorer{t: t, v: v, o: o, location: d.Location}
+	return r, r.resolve(ctx)
 }
 
 type restorer struct {
@@ -48,7 +55,9 @@ type restorer struct {
 	sel      *pattern.Selection
 	location string
 	taken    bool // there were objects below the location
+	undo     bool // the point is a safety point
 	whole    atomic.Int64
+	untagged untagged
 
 	mu    sync.Mutex
 	named []error // what is not restored
@@ -88,7 +97,7 @@ func (r *restorer) wanted(ctx context.Context) iter.Seq2[wanted, error] {
 		var rel string // of open
 		has := false   // open is one
 		flush := func() bool {
-			ok := !has || open.gone && len(open.before) == 0 || yield(open, nil)
+			ok := !has || open.gone && len(open.before) == 0 && !r.undo || yield(open, nil)
 			has = false
 			return ok
 		}
@@ -225,6 +234,9 @@ func ofOne(err error) bool {
 func (r *restorer) object(ctx context.Context, w wanted) error {
 	if r.o.dryRun {
 		return r.rehearse(ctx, w)
+	}
+	if r.undo && w.gone {
+		return r.unmake(ctx, w.key)
 	}
 	var err error
 	if len(w.before) > 0 {
@@ -375,6 +387,9 @@ func (r *restorer) verifyOnce(ctx context.Context, w wanted) error {
 	same, err := r.equal(ctx, w.key, info, w.it)
 	if err == nil && (!same || !sameMeta(info, w.version)) {
 		err = fmt.Errorf("it is not what was restored: %w", provider.ErrCorrupt)
+	}
+	if err == nil {
+		err = r.verifyTags(ctx, w.key, info.Version, w.version)
 	}
 	return err
 }

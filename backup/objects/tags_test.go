@@ -91,11 +91,17 @@ func (s *tagger) SetTags(ctx context.Context, key string, v provider.Version, ta
 // littleTagged is a store with some tags, and a point of it.
 func littleTagged(t testing.TB) (s *providertest.Memory, repo *backup.Repository, p backup.Point) {
 	t.Helper()
+	return pointTagged(t, 5<<20)
+}
+
+// pointTagged is that, with a large object of so many bytes.
+func pointTagged(t testing.TB, large int) (s *providertest.Memory, repo *backup.Repository, p backup.Point) {
+	t.Helper()
 	s = providertest.NewMemory()
 	for _, key := range []string{"both", "large", "none", "one"} {
 		put(t, s, "in/"+key, "content of "+key, nil)
 	}
-	put(t, s, "in/large", noise(5<<20, 7), nil)
+	put(t, s, "in/large", noise(large, 7), nil)
 	setTags(t, s, "in/both", "a=b", "team=x y")
 	setTags(t, s, "in/large", "size=large")
 	setTags(t, s, "in/one", "flag=")
