@@ -16,10 +16,12 @@ var azurite = image{"azurite", npm{"azurite", debian{packages: []string{"nodejs"
 
 // Azure is a running Azurite, which speaks the protocol of Azure Blob Storage
 // below Endpoint. It keeps no versions and takes no immutability policies. Key
-// is that of its one account, in base64.
+// is that of the account, in base64.
 type Azure struct {
 	server
 	Account, Key string
+
+	Other *Azure // another account of the same server; its own Other is nil
 }
 
 // Azurite starts Azurite, unless the process has done so.
@@ -27,20 +29,26 @@ func Azurite(t testing.TB) *Azure {
 	t.Helper()
 	return once(t, azurite.name, func() *Azure {
 		t.Helper()
-		key := make([]byte, 64)
-		rand.Read(key)
-		s := &Azure{Account: "account", Key: base64.StdEncoding.EncodeToString(key)}
+		s := &Azure{Account: "account", Key: newKey(), Other: &Azure{Account: "other", Key: newKey()}}
 		s.server = service{
 			image: azurite, port: "10000/tcp", scheme: "http",
 			// It has to answer something: Docker accepts connections before it.
 			up:  wait.ForHTTP("/").WithPort("10000/tcp").WithStatusCodeMatcher(func(int) bool { return true }),
-			env: map[string]string{"AZURITE_ACCOUNTS": s.Account + ":" + s.Key},
+			env: map[string]string{"AZURITE_ACCOUNTS": s.Account + ":" + s.Key + ";" + s.Other.Account + ":" + s.Other.Key},
 			cmd: []string{"node", "/azurite/node_modules/azurite/dist/src/blob/main.js", "--blobHost", "0.0.0.0", "--silent", "--inMemoryPersistence",
 				"--disableTelemetry", "--skipApiVersionCheck"}, // SDKs ask for newer versions than it knows
 		}.start(t)
+		s.Other.server = s.server
 		s.Endpoint += "/" + s.Account
+		s.Other.Endpoint += "/" + s.Other.Account
 		return s
 	})
+}
+
+func newKey() string {
+	key := make([]byte, 64)
+	rand.Read(key)
+	return base64.StdEncoding.EncodeToString(key)
 }
 
 // Client speaks to a container as the owner of the account.

@@ -282,6 +282,71 @@ func TestCopyAuthorization(t *testing.T) {
 	notCopied(t, to, "z")
 }
 
+// From one account to another the source is read by a signature of its own
+// account, made of the key or given; the key of the destination opens nothing
+// there. Conditions and lost replies are as within an account.
+func TestCopyBetweenAccounts(t *testing.T) {
+	t.Parallel()
+	server := testenv.Azurite(t)
+	there := server.Other
+	n := newNetwork(t, server, httptest.NewServer)
+	from := there.NewContainer(t)
+	to := open(t, server, server.NewContainer(t), func(c *azure.Config) { n.through(server)(c); c.Attempts = 2 })
+	to.CopyInPartsOf(100_000)
+	content := noise(250_001)
+	reached := n.through(there) // by the address that the destination has, or Azurite takes it for another service
+	owner := open(t, there, from, reached)
+	info := source(t, owner, "d/ä b", content)
+	tags := map[string]string{"team": "a b"}
+	if err := owner.SetTags(t.Context(), info.Key, "", tags); err != nil {
+		t.Fatal(err)
+	}
+	signed := func(may sas.ContainerPermissions) *azure.Store {
+		return open(t, there, from, func(c *azure.Config) { reached(c); c.AccountKey, c.SAS = "", there.SAS(t, from, may) })
+	}
+	for name, s := range map[string]*azure.Store{"key": owner, "signature": signed(sas.ContainerPermissions{Read: true, Tag: true})} {
+		for fault, which := range map[string]func(*http.Request) bool{"none": func(*http.Request) bool { return false }, "block": stages, "list": lists} {
+			if name == "signature" && fault != "none" {
+				continue
+			}
+			n.Breaks(1, which, badnet.Lost)
+			key := name + "-" + fault
+			if _, err := to.CopyFrom(t.Context(), key, s, info, provider.PutOptions{IfAbsent: true}); err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+			n.Clear()
+			got, err := to.Tags(t.Context(), key, "")
+			if now := copied(t, to, key, content); err != nil || now.SHA256 != info.SHA256 || now.Meta["a"] != "b" || !maps.Equal(got, tags) {
+				t.Errorf("%s: %+v, tags %q, %v", key, now, got, err)
+			}
+			if _, err := to.CopyFrom(t.Context(), key, s, info, provider.PutOptions{IfAbsent: true}); !errors.Is(err, provider.ErrConflict) {
+				t.Errorf("%s, on a taken key: %v", key, err)
+			}
+		}
+	}
+	for name, s := range map[string]*azure.Store{
+		"may list alone":        signed(sas.ContainerPermissions{List: true}),
+		"may not read the tags": signed(sas.ContainerPermissions{Read: true}),
+	} {
+		if _, err := to.CopyFrom(t.Context(), "no", s, info, provider.PutOptions{}); !errors.Is(err, fs.ErrPermission) || errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// The key of this account is no key of that one.
+	wrong, err := azure.Open(t.Context(), azure.Config{Container: from, Account: there.Account, Endpoint: n.URL + "/" + there.Account, AccountKey: server.Key, Attempts: 1})
+	if err == nil {
+		_, err = to.CopyFrom(t.Context(), "no", wrong, info, provider.PutOptions{})
+	}
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("by the key of another account: %v", err)
+	}
+	source(t, owner, info.Key, noise(9))
+	if _, err := to.CopyFrom(t.Context(), "no", owner, info, provider.PutOptions{}); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("of what was replaced: %v", err)
+	}
+	notCopied(t, to, "no")
+}
+
 // What the service cannot or may not copy, it says, and leaves nothing.
 func TestCopyRefused(t *testing.T) {
 	t.Parallel()

@@ -97,9 +97,8 @@
 // Until the suite has run on an account of Azure: the order of listings beyond
 // ASCII, that odd characters are kept, that a policy of a version leaves the
 // ETag as it is, which of two reasons for a refusal comes first,
-// customer-provided keys, encryption scopes and tiers; of copies, sources in
-// another account, by a token, and of earlier versions by a signature of the
-// container. This runs it on a container of your own, with the standard chain
+// customer-provided keys, encryption scopes and tiers; of copies, sources by a
+// token, and of earlier versions by a signature of the container. This runs it on a container of your own, with the standard chain
 // of credentials:
 //
 //	HOLDFAST_AZURE_CONTAINER_URL=https://ACCOUNT.blob.core.windows.net/CONTAINER go test -v -run TestRealContainer ./provider/azure
