@@ -32,6 +32,8 @@ import (
 // container, with what the server does for a tool; memory that of a tool's
 // largest process.
 //
+// The server summarizes its WAL, so that the stream is of what has changed.
+//
 // Between the full and the incremental backup one row in a hundred is changed,
 // those of one stretch of a table. Before the delta restore a file is removed
 // and another damaged.
@@ -133,6 +135,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '%[1]s'
 max_wal_size = 4GB
 checkpoint_timeout = 1h
+summarize_wal = on
 archive_mode = on
 archive_command = 'test ! -e %[1]s/archive || pgbackrest --config=%[1]s/pgbackrest.conf --stanza=main archive-push %%p'
 `, b.dir)

@@ -102,7 +102,11 @@ func (b *pgBench) holdfast(work, reader, compression, checksums string) (pgTool,
 		return t, err
 	}
 	if reader != "local" {
-		t.steps = map[string][]command{pgRemote: run("pg-backup", reader, "host=127.0.0.1 user=postgres", "", "full", compression, checksums)}
+		conn := "host=127.0.0.1 user=postgres"
+		t.steps = map[string][]command{
+			pgRemote:  run("pg-backup", reader, conn, "", "full", compression, checksums),
+			pgChanged: run("pg-backup", reader, conn, "", "incremental", compression, checksums),
+		}
 		return t, nil
 	}
 	t.restored = filepath.Join(dir, "restored")
@@ -155,8 +159,8 @@ func (b *pgBench) report(out io.Writer) error {
 	}{
 		{"postgres-full-wall", pgFull, "holdfast local", "pgbackrest", wall, 0.9},
 		{"postgres-remote-wall", pgRemote, "holdfast stream snappy", "pg_basebackup", wall, 1.5},
-		{"postgres-changed-wall", pgChanged, "holdfast local", "pgbackrest", wall, 0.5},
-		{"postgres-changed-stored", pgChanged, "holdfast local", "pgbackrest", func(s sample) float64 { return float64(s.stored) }, 1},
+		{"postgres-changed-wall", pgChanged, "holdfast stream", "pgbackrest", wall, 0.5},
+		{"postgres-changed-stored", pgChanged, "holdfast stream", "pgbackrest", func(s sample) float64 { return float64(s.stored) }, 1},
 		{"postgres-restore-wall", pgRestore, "holdfast local", "pgbackrest", wall, 1},
 		{"postgres-delta-wall", pgDelta, "holdfast local", "pgbackrest", wall, 1},
 	} {
