@@ -221,6 +221,7 @@ func (b *pgBench) round(ctx context.Context, n int) error {
 				return err
 			}
 			s.cpu = after - before
+			fmt.Fprintf(os.Stderr, "  %.2f s, %.2f CPU s\n", s.wall.Seconds(), s.cpu.Seconds())
 			b.samples[key{t.name, step}] = append(b.samples[key{t.name, step}], s)
 		}
 	}
