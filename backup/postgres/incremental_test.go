@@ -87,6 +87,22 @@ func TestChangesOf(t *testing.T) {
 	}
 }
 
+// A label without the lines of an incremental backup is one of a whole one, if
+// it is of what was asked for.
+func TestLabelOfChanges(t *testing.T) {
+	e := &earlier{b: base{Start: 0x2000028, Timeline: 3}}
+	text := "START WAL LOCATION: 0/4000028 (file 000000030000000000000004)\nBACKUP METHOD: streamed\nINCREMENTAL FROM LSN: 0/2000028\nINCREMENTAL FROM TLI: 3\nSTART TIMELINE: 3\n"
+	got, err := e.label([]byte(text))
+	if want := "START WAL LOCATION: 0/4000028 (file 000000030000000000000004)\nBACKUP METHOD: streamed\nSTART TIMELINE: 3\n"; err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+	for old, other := range map[string]string{"FROM LSN: 0/2000028": "FROM LSN: 0/2000030", "FROM TLI: 3": "FROM TLI: 2", "INCREMENTAL FROM LSN": "SINCE LSN", "0/2000028": "x"} {
+		if _, err := e.label([]byte(strings.Replace(text, old, other, 1))); err == nil || !strings.Contains(err.Error(), "was asked for that since 0/2000028 on 3") {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+}
+
 // Whatever a server sends, it is what is said to be there that is read, in
 // bounded memory.
 func FuzzChanges(f *testing.F) {

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,6 +91,7 @@ func TestChanges(t *testing.T) {
 			if major == 17 {
 				t.Run("combined", func(t *testing.T) { likeCombined(t, p) })
 			}
+			t.Run("loaded", func(t *testing.T) { changesLoaded(t, p) })
 			t.Run("cut", func(t *testing.T) { changesCut(t, p) })
 			t.Run("damaged", func(t *testing.T) { earlierDamaged(t, p) })
 			t.Run("unfit", func(t *testing.T) { earlierUnfit(t, p) })
@@ -127,6 +129,9 @@ func manyChanges(t *testing.T, p *testenv.PG) {
 	inc1 := changedSince(t, repo, c, full)
 	if n := sent.Swap(0); n > all/2 { // a new database is in it
 		t.Errorf("%d bytes were sent of what has changed, and %d of all", n, all)
+	}
+	if it := paths(t, repo, inc1)[p.SQL(t, "select pg_relation_filepath('pg_proc')")]; !bytes.Contains(it.Meta, []byte(`"c":"`)) {
+		t.Errorf("what has not changed is without its CRC: %s", it.Meta)
 	}
 	p.SQL(t, "update big set s = 'again' || s where n = 77", "insert into there values (-1)", "alter table still set tablespace space", "drop database other", "insert into cut select generate_series(1, 60000)", "vacuum")
 	if long {
@@ -201,6 +206,27 @@ func likeCombined(t *testing.T, p *testenv.PG) {
 	if made < 100 {
 		t.Errorf("only %d files were sent as changes", made)
 	}
+}
+
+// changesLoaded: while transactions go on, all of one is there, or nothing.
+func changesLoaded(t *testing.T, p *testenv.PG) {
+	longOnly(t)
+	repo, _ := newRepository(t)
+	c := postgres.Config{Conn: p.Conn}
+	point := backUp(t, repo, newTarget(t, c))
+	stop := load(t, p)
+	point = changedSince(t, repo, c, point)
+	p.SQL(t, "create table kept (n int)", "insert into kept values (1)", "vacuum full pgbench_tellers")
+	point = changedSince(t, repo, c, point)
+	p.SQL(t, "insert into kept values (2)")
+	stop()
+	dir := filepath.Join(p.Dir, "loaded")
+	restore(t, repo, point, dir, map[string]string{"tablespaces": dir + ".spaces", "target": "consistent", "verify": "true"})
+	r := verified(t, p, dir, dir+".spaces")
+	if said := r.SQL(t, "select * from kept", balanced); said != "1\nt" {
+		t.Errorf("restored: %q", said)
+	}
+	stopped(t, r)
 }
 
 // changesCut: a connection that ends among the changes, and a manifest that
@@ -447,4 +473,50 @@ func TestChangesTimelines(t *testing.T) {
 		t.Errorf("it is built on a point of the old primary: %s", why)
 	}
 	restored(again, sb)
+}
+
+// A relation of several files is told file by file. When it was cut down in
+// the last, there are servers that count on over the end of the first.
+func TestChangesSegments(t *testing.T) {
+	longOnly(t)
+	t.Parallel()
+	p := testenv.Postgres(t, 17, summarizing())
+	// Pages of one row each, which compress well.
+	p.SQL(t, "create table huge (n int, s text)", "alter table huge alter s set storage plain",
+		"insert into huge select n, repeat('x', 7000) from generate_series(1, 140000) n", "vacuum huge")
+	repo, _ := newRepository(t)
+	conn, sent := counted(t, p)
+	full := backUp(t, repo, newTarget(t, postgres.Config{Conn: conn}))
+	all := sent.Swap(0)
+	p.SQL(t, "update huge set n = -n where n % 10000 = 0", "delete from huge where n > 138000 or n < 0", "vacuum huge")
+	inc := changedSince(t, repo, postgres.Config{Conn: conn}, full)
+	if n := sent.Load(); n > all/20 {
+		t.Errorf("%d bytes were sent of what has changed, and %d of all", n, all)
+	}
+	path := p.SQL(t, "select pg_relation_filepath('huge')")
+	items := paths(t, repo, inc)
+	v, err := repo.View(t.Context(), inc.ID)
+	must(t, err)
+	for path, least := range map[string]int64{path: 1 << 30, path + ".1": 1 << 20} {
+		f, err := os.Open(filepath.Join(p.Data, path))
+		must(t, err)
+		defer f.Close()
+		fi, err := f.Stat()
+		must(t, err)
+		in, err := v.Open(t.Context(), items[path])
+		must(t, err)
+		defer in.Close()
+		if fi.Size() < least || items[path].Size != fi.Size() || !sameContent(t, in, f) {
+			t.Errorf("%s: %d bytes, which are not those of the file, of %d", path, items[path].Size, fi.Size())
+		}
+	}
+}
+
+func sameContent(t *testing.T, a, b io.Reader) bool {
+	t.Helper()
+	x, y := sha256.New(), sha256.New()
+	_, err1 := io.Copy(x, a)
+	_, err2 := io.Copy(y, b)
+	must(t, errors.Join(err1, err2))
+	return bytes.Equal(x.Sum(nil), y.Sum(nil))
 }
