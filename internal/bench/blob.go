@@ -26,11 +26,10 @@ import (
 // themselves, and many small ones. Each step is a process of its own, the tools
 // in turn, the order reversed from round to round. Rclone is that of Debian,
 // with its defaults, and with as many objects under way as Holdfast has, which
-// is 16 times as many. Near, a ratio is to the better of the two. Far, it is to
-// the defaults; the ratios with "wide" are to the other, which may send as many
-// requests at once, and where both have to send the same ones can only be
-// less far apart. Everything is done once near the server
-// and once with a distance between (see delay).
+// is 16 times as many. A ratio is to the defaults, one with "wide" to the other:
+// where both have to send the same requests and may send as many at once, it is
+// the server that decides how long they take. Everything is done once near the
+// server and once with a distance between (see delay).
 //
 // The output is as that of the comparison of backups: medians, and lines
 //

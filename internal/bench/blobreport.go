@@ -80,15 +80,16 @@ func (b *blobBench) perObject(step string, requests map[string]int) string {
 func (b *blobBench) ratios(out io.Writer) {
 	cpu := func(s blobSample) float64 { return s.cpu.Seconds() }
 	wall := func(s blobSample) float64 { return s.wall.Seconds() }
+	defaults := b.tools[:min(2, len(b.tools))]
+	wide := slices.Delete(slices.Clone(b.tools), min(1, len(b.tools)), min(2, len(b.tools)))
 	for _, r := range []struct {
 		distance, what string
 		of             func(blobSample) float64
 		tools          []transfer
 		limit          float64
 	}{
-		{near, "cpu", cpu, b.tools, 0.8},
-		{distant, "wall", wall, b.tools[:min(2, len(b.tools))], 0.8},
-		{distant, "wall-wide", wall, append(slices.Clone(b.tools[:1]), b.tools[min(2, len(b.tools)):]...), 1},
+		{near, "cpu", cpu, defaults, 0.8}, {near, "cpu-wide", cpu, wide, 1},
+		{distant, "wall", wall, defaults, 0.8}, {distant, "wall-wide", wall, wide, 1},
 	} {
 		for _, s := range blobSteps {
 			name := fmt.Sprintf("blob-%s-%s-%s", r.distance, strings.ReplaceAll(s.name, " ", "-"), r.what)
