@@ -47,7 +47,7 @@ const newBytes = 4 * 500_000
 
 // killed is a store in which a backup of s.two was killed when so many packs
 // were there that no index names.
-func (s *scene) killed(t *testing.T, packs int) *providertest.Memory {
+func (s *scene) killed(t *testing.T, packs int, with ...func(*backup.Config)) *providertest.Memory {
 	t.Helper()
 	store := copyStore(t, s.store)
 	var mu sync.Mutex
@@ -63,6 +63,9 @@ func (s *scene) killed(t *testing.T, packs int) *providertest.Memory {
 		return providertest.Fault{}
 	}))
 	c.PackSize, c.Uploads = 1<<20, 1
+	for _, f := range with {
+		f(&c)
+	}
 	before := len(packsIn(t, store))
 	_, err := reopenWith(t, c).Backup(t.Context(), "w", s.two, backup.BackupOptions{})
 	if n := len(packsIn(t, store)) - before; !errors.Is(err, providertest.ErrCrashed) || n < packs {
@@ -240,39 +243,138 @@ func TestAdoptsFromALivingBackup(t *testing.T) {
 	}
 }
 
-// What is condemned is not adopted, and what was adopted is kept from a prune
-// that begins after that by the session that relies on it.
-func TestAdoptsBesideAPrune(t *testing.T) {
+// Who has a cache goes on from what is noted there, whether he can read or not,
+// and reads no pack for it. Nobody else takes such a note for true.
+func TestAdoptsByNotes(t *testing.T) {
 	s := newScene(t)
-	for _, early := range []bool{true, false} {
-		store := s.killed(t, 2)
-		c := config(store)
+	credential, err := reopen(t, s.store).Seal(t.Context(), "sealed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := reopen(t, s.store).Seal(t.Context(), "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := t.TempDir()
+	holder := func(c *backup.Config) { c.Cache = cache }
+	sealed := func(by backup.Credential) func(*backup.Config) {
+		return func(c *backup.Config) { c.Keyring, c.Writer, c.Credential, c.Cache = backup.Keyring{}, "", by, cache }
+	}
+	for what, w := range map[string]struct {
+		before, after func(*backup.Config)
+		again         bool
+	}{
+		"a holder":              {before: holder, after: holder},
+		"a sealed writer":       {before: sealed(credential), after: sealed(credential)},
+		"another sealed writer": {before: sealed(credential), after: sealed(other), again: true},
+	} {
+		store := s.killed(t, 2, w.before)
+		c := config(createOnly{store, t})
 		c.PackSize = 1 << 20
-		for info := range store.List(t.Context(), "sessions/", provider.ListOptions{}) {
-			id := backup.PointID(strings.TrimPrefix(info.Key, "sessions/"))
-			if id == s.first || early {
-				continue
-			}
+		w.after(&c)
+		p := mustBackup(t, reopenWith(t, c), "w", s.two, backup.Full)
+		if (twice(t, store) == 0) == w.again {
+			t.Errorf("%s: %d bytes were new, %d stored twice", what, p.Stats.BytesNew, twice(t, store))
+		}
+		mustHold(t, reopen(t, store), p.ID, s.two.files)
+	}
+}
+
+// What is condemned is not adopted, whoever has noted what is in it.
+func TestAdoptsNothingCondemned(t *testing.T) {
+	s := newScene(t)
+	cache := t.TempDir()
+	store := s.killed(t, 2, func(c *backup.Config) { c.Cache = cache })
+	for info := range store.List(t.Context(), "sessions/", provider.ListOptions{}) {
+		if id := backup.PointID(strings.TrimPrefix(info.Key, "sessions/")); id != s.first {
 			if err := backup.GiveUp(t.Context(), reopen(t, store), id); err != nil {
 				t.Fatal(err)
 			}
 		}
-		pruned := false
-		target := &tree{files: s.two.files, during: func(string) error {
-			if !pruned {
-				pruned = true
-				_, err := reopen(t, store).Prune(t.Context(), backup.PruneOptions{})
+	}
+	prune := func() (rep backup.PruneReport) {
+		rep, err := reopen(t, store).Prune(t.Context(), backup.PruneOptions{MinGarbage: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep
+	}
+	var p backup.Point
+	c := config(store)
+	c.PackSize, c.Cache = 1<<20, cache
+	slow := treeOf(map[string]string{"x": "another backup, which the prune waits for"})
+	slow.during = func(string) error {
+		if rep := prune(); rep.Pending.Packs == 0 {
+			t.Errorf("nothing is condemned: %+v", rep)
+		}
+		p = mustBackup(t, reopenWith(t, c), "w", s.two, backup.Full)
+		return nil
+	}
+	mustBackup(t, reopen(t, store), "other", slow, backup.Full)
+	if p.Stats.BytesNew != newBytes {
+		t.Errorf("%d bytes were new, all were condemned", p.Stats.BytesNew)
+	}
+	prune()
+	prune()
+	mustHold(t, reopen(t, store), p.ID, s.two.files)
+}
+
+// What was adopted stays, also if the session that wrote it is declared dead
+// and a prune begins just then.
+func TestAdoptsBesideAPrune(t *testing.T) {
+	s := newScene(t)
+	store := s.killed(t, 2)
+	c := config(store)
+	c.PackSize = 1 << 20
+	var dead backup.PointID
+	for info := range store.List(t.Context(), "sessions/", provider.ListOptions{}) {
+		if id := backup.PointID(strings.TrimPrefix(info.Key, "sessions/")); id != s.first {
+			dead = id
+		}
+	}
+	prune := func() {
+		if _, err := reopen(t, store).Prune(t.Context(), backup.PruneOptions{MinGarbage: 0.01}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := &tree{files: s.two.files, during: func(path string) error {
+		if path == "a" {
+			if err := backup.GiveUp(t.Context(), reopen(t, store), dead); err != nil {
 				return err
 			}
-			return nil
-		}}
-		p := mustBackup(t, reopenWith(t, c), "w", target, backup.Full)
-		for range 2 {
-			if _, err := reopen(t, store).Prune(t.Context(), backup.PruneOptions{MinGarbage: 0.01}); err != nil {
-				t.Fatal(err)
-			}
+			prune()
 		}
-		mustHold(t, reopen(t, store), p.ID, s.two.files)
+		return nil
+	}}
+	p := mustBackup(t, reopenWith(t, c), "w", target, backup.Full)
+	if p.Stats.BytesNew == newBytes {
+		t.Error("nothing was adopted: this tests nothing")
+	}
+	prune()
+	prune()
+	mustHold(t, reopen(t, store), p.ID, s.two.files)
+}
+
+// Under a lock, what was adopted is known to be locked as long as it is, so it
+// is not stored again for that.
+func TestAdoptsUnderALock(t *testing.T) {
+	s := newScene(t)
+	lock := func(c *backup.Config) {
+		c.Lock = backup.Lock{Mode: provider.Governance, Keep: 10 * day, Ahead: 2 * day}
+	}
+	for _, locked := range []bool{true, false} {
+		var before []func(*backup.Config)
+		if locked {
+			before = append(before, lock)
+		}
+		store := s.killed(t, 2, before...)
+		c := config(store)
+		c.PackSize = 1 << 20
+		lock(&c)
+		p := mustBackup(t, reopenWith(t, c), "w", s.two, backup.Full)
+		if again := p.Stats.BytesNew >= newBytes; again == locked {
+			t.Errorf("locked: %t, %d bytes were new", locked, p.Stats.BytesNew)
+		}
 	}
 }
 
