@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -222,8 +224,8 @@ func TestAdoptsFromALivingBackup(t *testing.T) {
 	c.PackSize, c.Uploads = 1<<20, 1
 	before := len(packsIn(t, store))
 	var second backup.Point
-	slow := &tree{files: s.two.files, during: func(path string) error {
-		if path == "new3" && second.ID == "" {
+	slow := &tree{files: s.two.files, during: func(at string) error {
+		if at == "new3" && second.ID == "" {
 			for end := time.Now().Add(time.Minute); len(packsIn(t, store)) == before && time.Now().Before(end); {
 				time.Sleep(time.Millisecond)
 			}
@@ -337,8 +339,8 @@ func TestAdoptsBesideAPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	target := &tree{files: s.two.files, during: func(path string) error {
-		if path == "a" {
+	target := &tree{files: s.two.files, during: func(at string) error {
+		if at == "a" {
 			if err := backup.GiveUp(t.Context(), reopen(t, store), dead); err != nil {
 				return err
 			}
@@ -446,6 +448,49 @@ func TestCancelledResendsNothing(t *testing.T) {
 				t.Errorf("cancelled at pack %d, and made a point", n)
 			}
 			s.survives(t, fmt.Sprintf("cancelled at pack %d, index: %t", n, index), store, p, err)
+		}
+	}
+}
+
+// A pack is noted before it is stored, no longer than until an index names it,
+// and only for the size that it has in the store.
+func TestNotesComeFirst(t *testing.T) {
+	s := newScene(t)
+	cache := t.TempDir()
+	notes := func(key string) int {
+		found, _ := filepath.Glob(filepath.Join(cache, "*", "own", "*", path.Base(key)))
+		return len(found)
+	}
+	store := s.killed(t, 2, func(c *backup.Config) {
+		c.Cache = cache
+		c.Store = providertest.NewFaulty(c.Store, func(c providertest.Call) providertest.Fault {
+			if c.Op == "put" && isPack(c.Key) && notes(c.Key) != 1 {
+				t.Errorf("%s is being stored and not noted", c.Key)
+			}
+			return providertest.Fault{}
+		})
+	})
+	var noted []string
+	for _, info := range packsIn(t, store) {
+		if notes(info.Key) > 0 {
+			noted = append(noted, info.Key)
+		}
+	}
+	if len(noted) < 2 {
+		t.Fatalf("%v are noted", noted)
+	}
+	b, _, err := provider.ReadAll(t.Context(), store, noted[0], 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, store, noted[0], b[:len(b)/2])
+	c := config(store)
+	c.PackSize, c.Cache = 1<<20, cache
+	p := mustBackup(t, reopenWith(t, c), "w", s.two, backup.Full)
+	mustHold(t, reopen(t, store), p.ID, s.two.files)
+	for n, key := range noted {
+		if notes(key) != map[bool]int{true: 1, false: 0}[n == 0] {
+			t.Errorf("%d notes of %s are left", notes(key), key)
 		}
 	}
 }
