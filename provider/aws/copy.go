@@ -20,7 +20,6 @@ import (
 
 const (
 	copyPart = 64 << 20 // bytes of a part; up to four of them are copied by one request, of which S3 takes up to 5 GiB
-	movedOn  = 3        // how often the present version may change before CopyFrom gives up
 )
 
 // CopyFrom implements [provider.Copier], from a bucket at the same Endpoint.
@@ -54,19 +53,11 @@ func (s *Store) copyFrom(ctx context.Context, key string, from provider.BlobStor
 	c := &copying{write: w, origin: origin, key: fromKey, version: source.Version, size: source.Size}
 	if c.plain() {
 		info, err := c.whole(ctx, types.MetadataDirectiveCopy)
-		if !errors.Is(err, errMoved) {
+		if !errors.Is(err, remote.ErrMoved) {
 			return info, err
 		}
 	}
-	for attempt := 1; ; attempt++ {
-		info, err := c.described(ctx, source.Version, o)
-		if !errors.Is(err, errMoved) {
-			return info, err
-		}
-		if source.Version != "" || attempt == movedOn {
-			return provider.Info{}, fmt.Errorf("source %q: %w: %v", source.Key, provider.ErrNotFound, err)
-		}
-	}
+	return remote.Copy(source, func() (provider.Info, error) { return c.described(ctx, source.Version, o) })
 }
 
 // A copying is the write of one CopyFrom, and the version that it copies.
@@ -79,14 +70,11 @@ type copying struct {
 	size    int64
 }
 
-// errMoved: what is at the source's key is not the version to copy. It is of
-// another kind than a conflict at the destination, so the store's own words
-// are not in its chain.
-var errMoved = errors.New("not that version")
-
+// moved is ErrMoved if that is what an answer about the source means. The
+// store's own words are not in its chain: they are those of a conflict, too.
 func (c *copying) moved(err error) error {
 	if err != nil && (conn.StatusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
-		return fmt.Errorf("%w: %v", errMoved, err)
+		return fmt.Errorf("%w: %v", remote.ErrMoved, err)
 	}
 	return err
 }
@@ -205,7 +193,7 @@ func (c *copying) whole(ctx context.Context, meta types.MetadataDirective) (prov
 		err = errors.New("answer of the store to a copy: no result")
 	}
 	if err != nil {
-		if err = c.moved(err); errors.Is(err, errMoved) && !tries.Unanswered {
+		if err = c.moved(err); errors.Is(err, remote.ErrMoved) && !tries.Unanswered {
 			return provider.Info{}, err
 		}
 		return w.outcome(ctx, err, &tries)
@@ -245,7 +233,7 @@ func (c *copying) part(ctx context.Context, id string, number int32, off, end in
 		// Of an object that is shorter now, the range may be looked at before
 		// the condition.
 		if f, looked := c.origin.head(ctx, c.key, c.id); isMissing(looked) || looked == nil && f.Version != c.version {
-			err = fmt.Errorf("%w: %v", errMoved, err)
+			err = fmt.Errorf("%w: %v", remote.ErrMoved, err)
 		}
 	}
 	if err != nil {

@@ -22,7 +22,6 @@ import (
 
 const (
 	copyPart  = 64 << 20 // bytes that one request copies; the service takes up to 4,000 MiB
-	movedOn   = 3        // how often the present version may change before CopyFrom gives up
 	maxSource = 2 << 10  // bytes of the URL of a source
 
 	// readable is how long the service may take to read what it is given a
@@ -65,15 +64,7 @@ func (s *Store) copyFrom(ctx context.Context, key string, from provider.BlobStor
 		return provider.Info{}, fmt.Errorf("source %q: %w", source.Key, provider.ErrNotFound)
 	}
 	c := &copying{write: w, origin: origin, key: fromKey}
-	for attempt := 1; ; attempt++ {
-		info, err := c.described(ctx, source.Version, o)
-		if !errors.Is(err, errMoved) {
-			return info, err
-		}
-		if source.Version != "" || attempt == movedOn {
-			return provider.Info{}, fmt.Errorf("source %q: %w: %w", source.Key, provider.ErrNotFound, err)
-		}
-	}
+	return remote.Copy(source, func() (provider.Info, error) { return c.described(ctx, source.Version, o) })
 }
 
 // A copying is the write of one CopyFrom, and the version that it copies.
@@ -84,9 +75,6 @@ type copying struct {
 	source found
 	id     string // of the version, if it is not the present one
 }
-
-// errMoved: what is at the source's key is not the version to copy.
-var errMoved = errors.New("not that version")
 
 // described looks at the source, and copies what it found.
 func (c *copying) described(ctx context.Context, version provider.Version, o provider.PutOptions) (_ provider.Info, err error) {
@@ -125,7 +113,7 @@ func (c *copying) takeTags(ctx context.Context) error {
 	}
 	switch {
 	case isMissing(err):
-		return fmt.Errorf("%w: %w", errMoved, err)
+		return fmt.Errorf("%w: %w", remote.ErrMoved, err)
 	case err != nil:
 		return fmt.Errorf("tags of the source: %w", err)
 	}
@@ -170,13 +158,13 @@ func (c *copying) block(ctx context.Context, id string, part blob.HTTPRange) err
 func (c *copying) unread(ctx context.Context, err error) error {
 	switch {
 	case codeOf(err) == bloberror.SourceConditionNotMet:
-		return fmt.Errorf("%w: %w", errMoved, err)
+		return fmt.Errorf("%w: %w", remote.ErrMoved, err)
 	case codeOf(err) != bloberror.CannotVerifyCopySource:
 		return fmt.Errorf("block: %w", err)
 	case statusOf(err) == http.StatusNotFound:
 		now, headErr := c.origin.head(ctx, c.key, c.id)
 		if isMissing(headErr) || headErr == nil && now.Version != c.source.Version {
-			return fmt.Errorf("%w: %w", errMoved, err)
+			return fmt.Errorf("%w: %w", remote.ErrMoved, err)
 		}
 		if headErr != nil {
 			return fmt.Errorf("source: %w", err)

@@ -83,18 +83,6 @@ func CheckMeta(meta map[string]string) error {
 	return nil
 }
 
-// CheckCopy compares the SHA-256 that a copy was asked to have with the one
-// that is kept of its source; either may be zero, which is not known.
-func CheckCopy(want, kept [32]byte) error {
-	switch {
-	case want == [32]byte{} || want == kept:
-		return nil
-	case kept == [32]byte{}:
-		return fmt.Errorf("the SHA-256 of the source is not known: %w", errors.ErrUnsupported)
-	}
-	return fmt.Errorf("the source has another SHA-256: %w", provider.ErrCorrupt)
-}
-
 // CheckTags declines what no service keeps as a tag, and characters that this
 // one does not take.
 func CheckTags(tags map[string]string, takes func(rune) bool) error {

@@ -127,15 +127,3 @@ func TestCheckTags(t *testing.T) {
 		}
 	}
 }
-
-func TestCheckCopy(t *testing.T) {
-	none, one, two := [32]byte{}, [32]byte{1}, [32]byte{2}
-	for _, c := range []struct {
-		want, kept [32]byte
-		err        error
-	}{{none, none, nil}, {none, one, nil}, {one, one, nil}, {one, none, errors.ErrUnsupported}, {one, two, provider.ErrCorrupt}} {
-		if err := CheckCopy(c.want, c.kept); !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
-			t.Errorf("%x of %x: %v, want %v", c.want[0], c.kept[0], err, c.err)
-		}
-	}
-}
