@@ -127,10 +127,15 @@ func TestTimelines(t *testing.T) {
 	}
 }
 
-// A standby is as good a source.
+// A standby is as good a source, whichever way it is read: restored, all is
+// there that it had replayed when the backup began.
 func TestStandby(t *testing.T) {
-	longOnly(t)
-	for _, major := range []int{15, 17} { // what there is of 18 makes no standby
+	t.Parallel()
+	majors := []int{17}
+	if os.Getenv("HOLDFAST_LONG") != "" {
+		majors = []int{15, 17} // what there is of 18 makes no standby
+	}
+	for _, major := range majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			testStandby(t, testenv.Postgres(t, major, testenv.PostgresOptions{}))
@@ -143,23 +148,51 @@ func testStandby(t *testing.T, p *testenv.PG) {
 	copied := filepath.Join(p.Dir, "standby")
 	p.Run(t, "pg_basebackup", "-D", copied, "-d", p.Conn, "-c", "fast", "-R")
 	standby := p.Second(t, copied)
-	p.SQL(t, "create table kept (n) as select 7")
-	for lsn := p.SQL(t, "select pg_current_wal_flush_lsn()"); standby.SQL(t, "select pg_last_wal_replay_lsn() >= '"+lsn+"'") != "t"; {
-		time.Sleep(100 * time.Millisecond)
-	}
-	p.SQL(t, "checkpoint") // of which the standby makes a restart point
 	repo, _ := newRepository(t)
-	point := backUp(t, repo, newTarget(t, postgres.Config{Conn: standby.Conn, Watermark: "postgres"}))
-	stop()
-	dir := filepath.Join(p.Dir, "restored")
-	restore(t, repo, point, dir, nil)
-	r := verified(t, p, dir)
-	if said := r.SQL(t, "select n from kept", balanced); said != "7\nt" {
-		t.Errorf("restored: %q", said)
+	points := map[postgres.Reader]backup.Point{}
+	p.SQL(t, "create table kept (n text)")
+	for _, reader := range []postgres.Reader{postgres.Local, postgres.Parallel, postgres.Stream} {
+		p.SQL(t, fmt.Sprintf("insert into kept values ('%s')", reader), "checkpoint") // of which the standby makes a restart point
+		replays(t, standby, p.SQL(t, "select pg_current_wal_flush_lsn()"))
+		c := postgres.Config{Conn: standby.Conn, Watermark: "postgres", Reader: reader}
+		if reader == postgres.Local {
+			c.Data, c.Reader = standby.Data, "" // which it finds out to be the standby's
+		}
+		points[reader] = backUp(t, repo, newTarget(t, c))
+		if got := paths(t, repo, points[reader])[".holdfast/base"].Meta; !strings.Contains(string(got), fmt.Sprintf(`"standby":true,"reader":"%s"`, reader)) || points[reader].Partial() {
+			t.Errorf("%s: %s, %v", reader, got, points[reader].Warnings)
+		}
 	}
-	stopped(t, r)
-	if proof, err := postgres.Prove(t.Context(), proofConfig(p, dir)); err != nil || !strings.Contains(fmt.Sprint(proof.NotDone), "the source is a standby") {
-		t.Errorf("%v\n%v", err, proof)
+	// The primary's directory is not what the standby works on.
+	_, err := repo.Backup(t.Context(), "db", newTarget(t, postgres.Config{Conn: standby.Conn, Data: p.Data, Reader: postgres.Local}), backup.BackupOptions{})
+	if err == nil || !strings.Contains(err.Error(), "not what the server of Conn works on") {
+		t.Errorf("the data directory of the primary: %v", err)
+	}
+	stop()
+	for reader, want := range map[postgres.Reader]string{postgres.Local: "local", postgres.Parallel: "local parallel", postgres.Stream: "local parallel stream"} {
+		dir := filepath.Join(p.Dir, "restored-"+string(reader))
+		restore(t, repo, points[reader], dir, map[string]string{"target": "consistent", "verify": "true"})
+		r := verified(t, p, dir)
+		if said := r.SQL(t, "select string_agg(n, ' ' order by n) from kept", balanced); said != want+"\nt" {
+			t.Errorf("%s: restored: %q", reader, said)
+		}
+		stopped(t, r)
+		if reader != postgres.Stream {
+			continue
+		}
+		if proof, err := postgres.Prove(t.Context(), proofConfig(p, dir)); err != nil || !strings.Contains(fmt.Sprint(proof.NotDone), "the source is a standby") {
+			t.Errorf("%v\n%v", err, proof)
+		}
 	}
 	standby.Stop(t)
+}
+
+// replays waits until a standby has replayed the WAL up to a position.
+func replays(t *testing.T, standby *testenv.PG, lsn string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); standby.SQL(t, "select pg_last_wal_replay_lsn() >= '"+lsn+"'") != "t"; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the standby does not replay up to %s", lsn)
+		}
+	}
 }
