@@ -24,8 +24,9 @@ type facts struct {
 	Fault      time.Time `json:"fault,omitzero"` // just before the primary was killed
 	FaultClock int64     `json:"fault_clock,omitempty"`
 
-	Ports         map[string]int `json:"ports,omitempty"`          // of PostgreSQL, by site
-	KilledCluster string         `json:"killed_cluster,omitempty"` // site whose PostgreSQL was killed, all of it
+	Ports           map[string]int `json:"ports,omitempty"`            // of PostgreSQL, by site
+	KilledCluster   string         `json:"killed_cluster,omitempty"`   // site whose PostgreSQL was killed, all of it
+	StoppedClusters []string       `json:"stopped_clusters,omitempty"` // sites whose PostgreSQL ran when the orchestrator failed, and stopped them
 
 	FirstFailed time.Time `json:"first_failed,omitzero"` // first health check that failed
 	DetectedAt  time.Time `json:"detected_at,omitzero"`

@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("unexpected argument %q", fl.Arg(0))
 	}
 	if resume && s.Postgres != "" {
-		return errors.New("-resume: a story on PostgreSQL is told in one go")
+		return errors.New("-resume: the run that goes on knows its PostgreSQL; leave -postgres away")
 	}
 	if err := s.check(); err != nil {
 		return err

@@ -25,20 +25,28 @@ func TestPostgresStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(pg.Dir, "state")
-	args := []string{"-dir", dir, "-keep", "-postgres", pg.Bin, "-interval", "50ms", "-pace", "5ms", "-lease", "2s", "-step-timeout", "30s", "-restore-timeout", "60s"}
+	args := []string{"-dir", dir, "-keep", "-postgres", pg.Bin, "-interval", "50ms", "-pace", "5ms", "-lease", "2s", "-step-timeout", "20s", "-restore-timeout", "60s"}
 	if os.Geteuid() == 0 {
 		if out, err := quickstart(t, "", args...); err == nil || !strings.Contains(out, "-postgres-user") {
 			t.Errorf("as root: %v\n%s", err, out)
 		}
 		args = append(args, "-postgres-user", fmt.Sprintf("%d:%d", pg.UID, pg.GID))
 	}
-	cmd := program(t, "", args...)
-	cmd.Env = append(cmd.Env, "PATH="+tools+":"+os.Getenv("PATH"))
-	said, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, said)
+	// The orchestrator is killed again and again, and each time another one goes on.
+	crashes := []string{"setup:after", "kill:before", "failover.planned:after", "return:after", ""}
+	if os.Getenv("HOLDFAST_LONG") != "" { // within steps, too, whose time has to run out
+		crashes = []string{"full:after", "standby:after", "failover.start:after", "failback.quiesce:after", "failback:after", ""}
 	}
-	t.Logf("%s", said)
+	for _, at := range crashes {
+		cmd := program(t, at, args...)
+		cmd.Env = append(cmd.Env, "PATH="+tools+":"+os.Getenv("PATH"))
+		said, err := cmd.CombinedOutput()
+		t.Logf("%s", said)
+		if at == "" && err != nil || at != "" && !killed(err) {
+			t.Fatalf("killed at %q: %v", at, err)
+		}
+		args = []string{"-dir", dir, "-keep", "-resume"}
+	}
 	log, err := openStageLog(dir)
 	if err != nil {
 		t.Fatal(err)

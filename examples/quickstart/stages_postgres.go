@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,10 +40,17 @@ func (st *story) postgres() bool { return st.log.Settings.Postgres != "" }
 func (st *story) clusters() (a, b cluster) { return cluster{st, primarySite}, cluster{st, standbySite} }
 
 func (st *story) setUpPostgres(ctx context.Context) error {
+	// What a run that was killed here had begun is of no use.
+	a, b := st.clusters()
+	if _, err := stopClusters(ctx, a); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(a.data()), os.RemoveAll(filepath.Join(st.dir, "client", "acknowledged.jsonl"))); err != nil {
+		return err
+	}
 	if err := st.setUpSites(ctx); err != nil {
 		return err
 	}
-	a, b := st.clusters()
 	if err := errors.Join(a.prepare(), b.prepare()); err != nil {
 		return err
 	}
@@ -104,7 +112,9 @@ func (st *story) insertRows(ctx context.Context, passfile string) {
 		a.N, _ = strconv.Atoi(string(r.Rows[0][0]))
 		return appendLine(filepath.Join(cl.dir, "acknowledged.jsonl"), a)
 	}
-	for i := 1; ctx.Err() == nil; {
+	// Keys are in order: the one after the last that was acknowledged may be there
+	// already, and is then acknowledged as it is.
+	for i := st.acknowledgedNow() + 1; ctx.Err() == nil; {
 		err := insert(fmt.Sprintf("order-%06d", i))
 		if err == nil {
 			i++
@@ -139,19 +149,10 @@ func (st *story) makeStandby(ctx context.Context) error {
 		return err
 	}
 	st.ok("point %s is proven: it came up and has %d rows by now", restored, len(have))
-	var repos []*backup.Repository
-	for _, site := range []string{primarySite, standbySite} {
-		repo, err := st.openRepository(ctx, site)
-		if err != nil {
-			return err
-		}
-		repos = append(repos, repo)
-	}
-	r, err := postgres.NewReceiver(postgres.ReceiverConfig{Conn: a.admin(), Repositories: repos})
+	r, err := st.receiver(ctx)
 	if err != nil {
 		return err
 	}
-	go r.Run(ctx) // until the server is gone, and from then on in vain
 	row, err := sqlRows(ctx, a.admin(), "SELECT pg_current_wal_flush_lsn() - '0/0'")
 	if err != nil {
 		return err
@@ -167,6 +168,53 @@ func (st *story) makeStandby(ctx context.Context) error {
 	return nil
 }
 
+// receiver starts one, which runs until the primary is gone, and from then on in
+// vain.
+func (st *story) receiver(ctx context.Context) (*postgres.Receiver, error) {
+	var repos []*backup.Repository
+	for _, site := range []string{primarySite, standbySite} {
+		repo, err := st.openRepository(ctx, site)
+		if err != nil {
+			return nil, err
+		}
+		repos = append(repos, repo)
+	}
+	a, _ := st.clusters()
+	r, err := postgres.NewReceiver(postgres.ReceiverConfig{Conn: a.admin(), Repositories: repos})
+	if err == nil {
+		go r.Run(ctx)
+	}
+	return r, err
+}
+
+// resumePostgres brings back what does not outlive the orchestrator: the client,
+// the receiver, and servers that it stopped when it failed. A server that is
+// fenced, or was killed, stays so.
+func (st *story) resumePostgres(ctx context.Context) error {
+	a, b := st.clusters()
+	for _, c := range []cluster{a, b} {
+		if !slices.Contains(st.log.Facts.StoppedClusters, c.site) {
+			continue
+		}
+		if err := c.machine().Start(ctx); err != nil {
+			return err
+		}
+	}
+	if err := st.log.remember(func(f *facts) { f.StoppedClusters = nil }); err != nil {
+		return err
+	}
+	if _, done := st.log.Done["setup"]; !done {
+		return nil
+	}
+	go st.insertRows(ctx, a.passfile())
+	_, made := st.log.Done["standby"]
+	if _, gone := st.log.Done["disaster"]; gone || !made || st.log.Facts.KilledCluster != "" {
+		return nil
+	}
+	_, err := st.receiver(ctx)
+	return err
+}
+
 func pauseFor(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -180,6 +228,13 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 // say anything, and removes what it had.
 func (st *story) killCluster(ctx context.Context) error {
 	a, _ := st.clusters()
+	if st.log.Facts.KilledCluster == a.site {
+		if _, err := stopClusters(ctx, a); err != nil { // an orchestrator died in between
+			return err
+		}
+		st.ok("the PostgreSQL server of %s is gone", a.site)
+		return os.RemoveAll(a.data())
+	}
 	pid, err := os.ReadFile(filepath.Join(a.data(), "postmaster.pid"))
 	if err != nil {
 		return err
@@ -192,6 +247,7 @@ func (st *story) killCluster(ctx context.Context) error {
 	if err := st.log.remember(func(f *facts) { f.Fault, f.FaultClock, f.KilledCluster = time.Now().UTC(), clock(), a.site }); err != nil {
 		return err
 	}
+	crash("kill:before")
 	if err := a.run(ctx, "pg_ctl", "kill", "KILL", first); err != nil {
 		return err
 	}
@@ -209,6 +265,9 @@ func (st *story) killCluster(ctx context.Context) error {
 // detectPostgres waits until neither the server answers nor its standby hears
 // of it, several times in a row.
 func (st *story) detectPostgres(ctx context.Context, a, b *roles.Server) error {
+	if !st.log.Facts.DetectedAt.IsZero() {
+		return nil // by an orchestrator that died
+	}
 	_, stop := st.wait("the server does not answer, the standby hears nothing")
 	defer stop()
 	var first time.Time
@@ -424,13 +483,21 @@ func (st *story) failbackPostgres(ctx context.Context) error {
 	return from.joins(ctx, to)
 }
 
-// stopClusters ends the servers, whatever they are at.
-func (st *story) stopClusters(ctx context.Context) error {
-	var errs []error
-	for _, c := range []cluster{{st, primarySite}, {st, standbySite}} {
-		if _, err := os.Stat(filepath.Join(c.data(), "postmaster.pid")); err == nil {
-			errs = append(errs, c.run(ctx, "pg_ctl", "stop", "-D", c.data(), "-m", "immediate", "-w", "-s"))
+// stopClusters ends those servers that run, whatever they are at.
+func stopClusters(ctx context.Context, which ...cluster) (stopped []string, err error) {
+	for _, c := range which {
+		if _, err := os.Stat(filepath.Join(c.data(), "postmaster.pid")); err != nil || c.run(ctx, "pg_ctl", "status", "-D", c.data()) != nil {
+			continue // or it was killed
 		}
+		stopped = append(stopped, c.site)
+		err = errors.Join(err, c.run(ctx, "pg_ctl", "stop", "-D", c.data(), "-m", "immediate", "-w", "-s"))
 	}
-	return errors.Join(errs...)
+	return stopped, err
+}
+
+// leaveClusters stops the servers at the end, and notes which ran.
+func (st *story) leaveClusters(ctx context.Context) error {
+	a, b := st.clusters()
+	stopped, err := stopClusters(ctx, a, b)
+	return errors.Join(err, st.log.remember(func(f *facts) { f.StoppedClusters = stopped }))
 }

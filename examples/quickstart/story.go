@@ -72,14 +72,14 @@ func tell(ctx context.Context, dir string, s settings, resume, keep bool) (err e
 	}
 	st := &story{layout: layout{dir}, printer: newPrinter(os.Stdout, log.Started), fleet: f, log: log, keep: keep}
 	defer func() { err = errors.Join(err, st.cleanUp(err)) }()
-	if err := st.resume(ctx); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the health checks
 	stages := stages
 	if st.postgres() {
 		stages = postgresStages
+	}
+	if err := st.resume(ctx, len(stages)); err != nil {
+		return err
 	}
 	for i, sg := range stages {
 		if _, done := log.Done[sg.name]; done {
@@ -122,12 +122,12 @@ func takeUp(ctx context.Context, f fleet, s settings, resume bool) (*stageLog, e
 
 // resume brings back the processes that should be running: usually they are,
 // for they outlive the orchestrator.
-func (st *story) resume(ctx context.Context) error {
+func (st *story) resume(ctx context.Context, stages int) error {
 	if st.log.Resumed == 0 {
 		fmt.Fprintf(st.out, "Holdfast quickstart: two sites and a witness on this machine\nstate: %s\n", st.dir)
 		return nil
 	}
-	if len(st.log.Done) == len(stages) {
+	if len(st.log.Done) == stages {
 		return nil // only cleaning up was left
 	}
 	fmt.Fprintf(st.out, "Holdfast quickstart, resumed (%d)\nstate: %s\n", st.log.Resumed, st.dir)
@@ -135,6 +135,9 @@ func (st *story) resume(ctx context.Context) error {
 		if _, err := st.fleet.start(ctx, name); err != nil {
 			return err
 		}
+	}
+	if st.postgres() {
+		return st.resumePostgres(ctx)
 	}
 	return nil
 }
@@ -147,16 +150,12 @@ func (st *story) cleanUp(failed error) error {
 	defer cancel()
 	var servers error
 	if st.postgres() {
-		servers = st.stopClusters(ctx)
+		servers = st.leaveClusters(ctx)
 	}
 	n, err := st.fleet.stopAll(ctx, remember)
 	err = errors.Join(err, servers)
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
-	}
-	if failed != nil && st.postgres() {
-		fmt.Fprintf(st.out, "\nstopped %d processes; kept %s\n", n, st.dir)
-		return nil
 	}
 	if failed != nil {
 		fmt.Fprintf(st.out, "\nstopped %d processes; to go on from here: quickstart -resume -dir %s\n", n, st.dir)
