@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"time"
 
@@ -31,6 +32,40 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Then: pg_ctl -D /var/lib/postgresql/restored start
+}
+
+// The data directory of a server on this host is read where it is, which is the
+// fastest; the connection is for beginning and ending the backup, and for the
+// WAL. If it turns out not to be this server's, files come over the connection.
+func ExampleConfig_data() {
+	target, err := postgres.New(postgres.Config{
+		Conn: "host=/var/run/postgresql user=postgres",
+		Data: "/var/lib/postgresql/17/main",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var repo *backup.Repository // see backup.Open
+	if repo != nil {
+		if _, err := repo.Backup(context.Background(), "db1", target, backup.BackupOptions{}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(target.Kind())
+	// Output: postgres
+}
+
+// A server that is far away is read over several sessions; a way that cannot be
+// gone is refused before anything is.
+func ExampleConfig_reader() {
+	config := postgres.Config{Conn: "host=db1 user=backup passfile=/etc/holdfast/pgpass", Reader: postgres.Parallel, Workers: 8}
+	if _, err := postgres.New(config); err != nil {
+		log.Fatal(err)
+	}
+	config.Reader = postgres.Local
+	_, err := postgres.New(config)
+	fmt.Println(err)
+	// Output: postgres config: field Data is empty, and field Reader is local: want the data directory
 }
 
 // A cluster is restored as it was at a moment, from the base that leads there.

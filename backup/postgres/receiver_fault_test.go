@@ -398,7 +398,10 @@ func TestReceiverSilence(t *testing.T) {
 	repo := walRepository(t, providertest.NewMemory(), ageKey(t))
 	x := receive(t, postgres.ReceiverConfig{Conn: conn, Repositories: []*backup.Repository{repo}, Seal: 10 * time.Millisecond})
 	reaches(t, x, pg)
-	time.Sleep(2500 * time.Millisecond)
+	begun := x.Status().ServerTime // and then for longer than a silence may last
+	until(t, "hearing an idle server", x, func(s postgres.Status) bool {
+		return x.saw(postgres.EventDisconnected) || s.ServerTime.Sub(begun) > 2500*time.Millisecond
+	})
 	if x.saw(postgres.EventDisconnected) {
 		t.Errorf("a server without work was taken for dead: %+v", x.events)
 	}

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 )
@@ -240,14 +242,34 @@ func (p *PG) TryRun(program string, args ...string) (string, error) {
 }
 
 // SQL runs statements in the database postgres, each on its own, and returns
-// the rows they yield: columns with | between, one row a line.
+// the rows they yield: columns with | between, one row a line. It is as psql
+// does it, without a process in the container for every call.
 func (p *PG) SQL(t testing.TB, statements ...string) string {
 	t.Helper()
-	args := []string{"-AtqX", "-v", "ON_ERROR_STOP=1", "-d", p.Socket}
-	for _, s := range statements {
-		args = append(args, "-c", s)
+	ctx := context.Background()
+	config, err := pgconn.ParseConfig(p.Socket)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.TrimSuffix(p.Run(t, "psql", args...), "\n")
+	config.RuntimeParams["application_name"] = "psql"
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var lines []string
+	for _, s := range statements {
+		results, err := conn.Exec(ctx, s).ReadAll()
+		if err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+		for _, r := range results {
+			for _, row := range r.Rows {
+				lines = append(lines, string(bytes.Join(row, []byte("|"))))
+			}
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Start starts the cluster, and returns when it takes connections.
