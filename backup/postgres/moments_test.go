@@ -45,6 +45,9 @@ func newPast(t *testing.T, major int) *past {
 	p := &past{key: ageKey(t), store: providertest.NewMemory(), load: map[string]bool{}}
 	o := keep(nil)
 	o.WALSegmentMB = 1
+	if major >= 17 {
+		o.Settings["summarize_wal"] = "on" // the second base is of what has changed
+	}
 	p.pg = testenv.Postgres(t, major, o)
 	p.repo = walRepository(t, p.store, p.key)
 	p.pg.SQL(t, "create table ledger (xid xid8)", "create table filler (n int, s text)")
@@ -54,6 +57,9 @@ func newPast(t *testing.T, major int) *past {
 	for range 2 {
 		p.grow(t)
 		p.bases = append(p.bases, p.base(t))
+		if last := p.bases[len(p.bases)-1]; major >= 17 && len(p.bases) == 2 && (last.Mode != backup.Incremental || whole(t, p.repo, last) != "") {
+			t.Errorf("the second base is %s, all of it: %q", last.Mode, whole(t, p.repo, last))
+		}
 		p.pg.SQL(t, fmt.Sprintf("select pg_create_restore_point('point %d')", len(p.bases)))
 	}
 	p.grow(t)
@@ -79,7 +85,7 @@ func newPast(t *testing.T, major int) *past {
 	return p
 }
 
-// base makes a backup, during which transactions are committed.
+// base makes a backup, an incremental one after the first, during which transactions are committed.
 func (p *past) base(t *testing.T) backup.Point {
 	t.Helper()
 	var once sync.Once
@@ -94,7 +100,7 @@ func (p *past) base(t *testing.T) backup.Point {
 			t.Error("there is no load during the backup")
 		})
 	}
-	point, err := p.repo.Backup(t.Context(), "db", newTarget(t, postgres.Config{Conn: p.pg.Conn}), backup.BackupOptions{Progress: during})
+	point, err := p.repo.Backup(t.Context(), "db", newTarget(t, postgres.Config{Conn: p.pg.Conn}), backup.BackupOptions{Mode: backup.Incremental, Progress: during})
 	must(t, err)
 	return point
 }
