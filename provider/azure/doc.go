@@ -98,8 +98,10 @@
 // ASCII, that odd characters are kept, that a policy of a version leaves the
 // ETag as it is, which of two reasons for a refusal comes first,
 // customer-provided keys, encryption scopes and tiers; of copies, sources by a
-// token, and of earlier versions by a signature of the container. This runs it on a container of your own, with the standard chain
-// of credentials:
+// token, and of earlier versions by a signature of the container; that a source
+// tells who may not read its tags that it has some, so that its copy fails and
+// does not lose them. This runs it on a container of your own, with the standard
+// chain of credentials:
 //
 //	HOLDFAST_AZURE_CONTAINER_URL=https://ACCOUNT.blob.core.windows.net/CONTAINER go test -v -run TestRealContainer ./provider/azure
 package azure
