@@ -89,6 +89,7 @@ func (f *fetcher) history(ctx context.Context, timeline uint32) error {
 const (
 	patience = 5 * time.Second // with a receiver that has stopped; who seals every second is not behind by more
 	pause    = 200 * time.Millisecond
+	tries    = 10 // to fill gaps that others fill, too
 )
 
 // ends is told where the backup ends, and returns when the log has the WAL of
@@ -113,10 +114,13 @@ func (f *fetcher) ends(ctx context.Context, b base) error {
 		case <-time.After(pause):
 		}
 	}
-	for try := range 3 {
+	for try := 1; ; try++ {
 		c, err := f.log.Coverage(ctx, b.Timeline, from, to)
 		if err != nil || len(c.Gaps) == 0 {
 			return err
+		}
+		if try > tries {
+			return backup.ErrGap
 		}
 		f.t.c.Logger.Info("fetching WAL", "from", wal.LSN(c.Gaps[0].From), "to", wal.LSN(c.Gaps[len(c.Gaps)-1].To))
 		for _, g := range c.Gaps {
@@ -124,11 +128,10 @@ func (f *fetcher) ends(ctx context.Context, b base) error {
 				break
 			}
 		}
-		if err != nil && !(try < 2 && errors.Is(err, backup.ErrOverlap)) {
+		if err != nil && !errors.Is(err, backup.ErrOverlap) {
 			return err // else somebody else was faster
 		}
 	}
-	return backup.ErrGap
 }
 
 // gap copies the WAL between two positions: it streams from the beginning of a

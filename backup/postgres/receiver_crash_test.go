@@ -238,6 +238,15 @@ func (c *client) run(ctx context.Context, conn string) {
 	}
 }
 
+func (c *client) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acked)
+}
+
+// enough commits have to be acknowledged before a server is lost.
+const enough = 5
+
 // loseServer runs clients, kills the server under them, and returns what was
 // acknowledged, and when it was killed.
 func loseServer(t *testing.T, pg *testenv.PG, conns int, running time.Duration) (map[uint32]time.Time, time.Time) {
@@ -250,6 +259,8 @@ func loseServer(t *testing.T, pg *testenv.PG, conns int, running time.Duration) 
 		wg.Go(func() { c.run(ctx, pg.Conn) })
 	}
 	time.Sleep(running)
+	for start := time.Now(); c.count() < enough && time.Since(start) < time.Minute; time.Sleep(20 * time.Millisecond) {
+	}
 	pg.Kill9(t)
 	at := time.Now()
 	wg.Wait()
@@ -319,7 +330,7 @@ func TestNoCommitIsLost(t *testing.T) {
 		if lost > 0 {
 			t.Errorf("round %d: %d of %d acknowledged commits are lost", round, lost, len(seen))
 		}
-		if len(seen) < 5 {
+		if len(seen) < enough {
 			t.Errorf("round %d: only %d commits were acknowledged", round, len(seen))
 		}
 		acked += len(seen)

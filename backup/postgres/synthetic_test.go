@@ -69,7 +69,8 @@ func rowsOf(t *testing.T, p *testenv.PG) string {
 		names := p.Run(t, "psql", "-AtqXd", conn, "-c", `select string_agg(format('select %L, count(*), sum(hashtextextended(t::text, 0)::numeric) from %s t', oid::regclass, oid::regclass), ' union all ' order by oid::regclass::text)
 			from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`)
 		if strings.TrimSpace(names) != "" {
-			all += database + "\n" + p.Run(t, "psql", "-AtqXd", conn, "-c", names)
+			rows := slices.Sorted(strings.Lines(p.Run(t, "psql", "-AtqXd", conn, "-c", names))) // the parts of a union come in any order
+			all += database + "\n" + strings.Join(rows, "")
 		}
 	}
 	return all

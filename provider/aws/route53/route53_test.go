@@ -48,11 +48,25 @@ func (s *service) newZone(t *testing.T, name string, private bool) string {
 	}
 	// Once: moto does not know a request by its CallerReference, as Route 53
 	// does, and makes a second zone of the same name when it is sent again.
-	out, err := s.owner.CreateHostedZone(t.Context(), in, func(o *awsroute53.Options) { o.RetryMaxAttempts = 1 })
-	if err != nil {
-		t.Fatal(err)
+	// It is there, perhaps, though the answer was lost.
+	id := func(zone types.HostedZone) string { return strings.TrimPrefix(*zone.Id, "/hostedzone/") }
+	for try := 1; ; try++ {
+		out, err := s.owner.CreateHostedZone(t.Context(), in, func(o *awsroute53.Options) { o.RetryMaxAttempts = 1 })
+		if err == nil {
+			return id(*out.HostedZone)
+		}
+		there, lookErr := s.owner.ListHostedZonesByName(t.Context(), &awsroute53.ListHostedZonesByNameInput{DNSName: &name})
+		if lookErr == nil {
+			for _, zone := range there.HostedZones {
+				if aws.ToString(zone.CallerReference) == *in.CallerReference {
+					return id(zone)
+				}
+			}
+		}
+		if try == 5 {
+			t.Fatal(err, lookErr)
+		}
 	}
-	return strings.TrimPrefix(*out.HostedZone.Id, "/hostedzone/")
 }
 
 // put writes a record set into the zone as AWS would hold it.
