@@ -114,13 +114,14 @@ func (f *fetcher) ends(ctx context.Context, b base) error {
 		case <-time.After(pause):
 		}
 	}
+	var overlap error
 	for try := 1; ; try++ {
 		c, err := f.log.Coverage(ctx, b.Timeline, from, to)
 		if err != nil || len(c.Gaps) == 0 {
 			return err
 		}
 		if try > tries {
-			return backup.ErrGap
+			return errors.Join(backup.ErrGap, overlap)
 		}
 		f.t.c.Logger.Info("fetching WAL", "from", wal.LSN(c.Gaps[0].From), "to", wal.LSN(c.Gaps[len(c.Gaps)-1].To))
 		for _, g := range c.Gaps {
@@ -129,8 +130,9 @@ func (f *fetcher) ends(ctx context.Context, b base) error {
 			}
 		}
 		if err != nil && !errors.Is(err, backup.ErrOverlap) {
-			return err // else somebody else was faster
+			return err
 		}
+		overlap = err // somebody else was faster
 	}
 }
 
