@@ -154,8 +154,12 @@ func openFrame(a cipher.AEAD, d *zstd.Decoder, ids *identifier, kind string, r r
 		}
 	case compressionSnappy:
 		// Of no more than there is room for is anything decompressed.
-		if n, err := s2.DecodedLen(b[1:]); err != nil || n != int(r.plain) {
-			return nil, fmt.Errorf("%w: chunk %s has %d bytes, not %d: %v", ErrDamaged, r.id, n, r.plain, err)
+		n, err := s2.DecodedLen(b[1:])
+		if err != nil {
+			return nil, fmt.Errorf("%w: chunk %s: %v", ErrDamaged, r.id, err)
+		}
+		if n != int(r.plain) {
+			return nil, fmt.Errorf("%w: chunk %s has %d bytes, not %d", ErrDamaged, r.id, n, r.plain)
 		}
 		if !compressed || cap(into) < int(r.plain) {
 			into = make([]byte, 0, r.plain)

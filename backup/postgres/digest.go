@@ -52,7 +52,7 @@ type summer struct{ hash.Hash }
 
 func newSummer(algorithm string) summer {
 	if algorithm == sumCRC32C {
-		return summer{crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+		return summer{crc32.New(castagnoli)}
 	}
 	return summer{sha256.New()}
 }

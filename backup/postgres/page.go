@@ -65,9 +65,8 @@ func pageFails(page []byte, number uint32) bool {
 // controlWhole reports whether pg_control was not read while it was written:
 // somewhere in it, by version, is the CRC-32C of all before it.
 func controlWhole(b []byte) bool {
-	table := crc32.MakeTable(crc32.Castagnoli)
 	for n := 200; n+4 <= min(len(b), 512); n += 4 {
-		if crc32.Checksum(b[:n], table) == binary.LittleEndian.Uint32(b[n:]) {
+		if crc32.Checksum(b[:n], castagnoli) == binary.LittleEndian.Uint32(b[n:]) {
 			return true
 		}
 	}
