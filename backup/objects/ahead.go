@@ -176,6 +176,9 @@ func (r *reading) redescribe(ctx context.Context, k *task, had meta) {
 	if err == nil {
 		err = asListed(info, k.info)
 	}
+	if err == nil && info.SHA256 != [32]byte{} && info.SHA256 != had.sum() {
+		err = errChanged // though not its Version, which may be a weak sum
+	}
 	if err == nil {
 		k.tags, err = r.t.tags(ctx, info)
 	}

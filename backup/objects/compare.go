@@ -23,7 +23,11 @@ func (r *restorer) same(ctx context.Context, key string, have provider.Info, v v
 	return r.equal(ctx, key, have, v.it)
 }
 
-func sameMeta(have provider.Info, v version) bool { return maps.Equal(have.Meta, v.kept) }
+// sameMeta: what was never away from the store has all of its Meta, also what
+// no store has to take; what was restored has the rest.
+func sameMeta(have provider.Info, v version) bool {
+	return maps.Equal(have.Meta, v.kept) || maps.Equal(have.Meta, v.meta.Meta)
+}
 
 // equal reads an object and reports whether it has the content of an item.
 func (r *restorer) equal(ctx context.Context, key string, have provider.Info, it backup.Item) (bool, error) {
@@ -55,9 +59,16 @@ func (r *restorer) equal(ctx context.Context, key string, have provider.Info, it
 	return true, nil
 }
 
-// missing makes what has gone or ended meanwhile a matter of one object.
+// errOpaque: in a cold tier, it is a matter of one object. (A cold repository
+// is one of all of them.)
+var errOpaque = errors.New("it cannot be compared")
+
+// missing makes what has gone or ended meanwhile, or cannot be read now, a
+// matter of one object.
 func missing(err error) error {
 	switch {
+	case errors.Is(err, provider.ErrCold):
+		return fmt.Errorf("%w: %w", errOpaque, err)
 	case errors.Is(err, provider.ErrNotFound):
 		return fmt.Errorf("it changes meanwhile: %w: %w", provider.ErrConflict, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/holdfast-go/holdfast/provider"
@@ -198,7 +197,33 @@ func (r *restorer) sameVersion(ctx context.Context, key string, have provider.Ve
 	}
 	body.Close()
 	if info.SHA256 != [32]byte{} {
-		return info.SHA256 == v.meta.sum() && maps.Equal(info.Meta, v.kept), nil
+		return info.SHA256 == v.meta.sum() && sameMeta(info, v), nil
 	}
 	return r.same(ctx, key, info, v)
+}
+
+// verifyPast reads versions again that were written behind each other.
+func (r *restorer) verifyPast(ctx context.Context, w wanted) error {
+	have, err := r.versions(ctx, w.key)
+	if err != nil {
+		return err
+	}
+	want := contents(w.before)
+	if !w.gone {
+		want = append(want, w.version)
+	}
+	first := len(have.contents) - len(want)
+	if first < 0 || w.before[len(w.before)-1].meta.Deleted && w.gone && have.present != "" {
+		return fmt.Errorf("its versions are not those that were restored: %w", provider.ErrCorrupt)
+	}
+	for i, v := range want {
+		same, err := r.equal(ctx, w.key, have.contents[first+i].Info, v.it)
+		if err == nil && !same {
+			err = fmt.Errorf("version %d of %d is not what was restored: %w", i+1, len(want), provider.ErrCorrupt)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -65,8 +65,11 @@
 //	overwrite  "true" replaces objects that are there and differ.
 //	mirror     "true" deletes other objects below Location, when all is
 //	           restored; it wants overwrite. What [Config].Include and Exclude
-//	           keep out of backups is spared, and so is what is not selected.
-//	verify     "true" reads everything again at the end, tags included.
+//	           keep out of backups is spared, and so is what is not selected,
+//	           and what is missing from the point because it could not be
+//	           read. A point that misses more than it names is refused.
+//	verify     "true" reads everything again at the end, versions and tags
+//	           included.
 //	versions   "true" restores replaced versions, too, and deletions, in their
 //	           order; the store must keep versions.
 //	dry-run    "true" reads and verifies everything, counts it in the
@@ -84,8 +87,8 @@
 // decides, otherwise the content is read. Every write has a condition: that
 // there is no object, or with overwrite that it is the one that was looked at.
 // So what somebody else writes meanwhile is not replaced, and a write whose
-// reply was lost is found. An object that is there and differs, one whose key
-// the store refuses, one under retention, and what is damaged in the repository
+// reply was lost is found. An object that is there and differs, or is in a cold
+// tier and has to be read to know, one whose key the store refuses, one under retention, and what is damaged in the repository
 // are named by the error; the rest is restored. Meta beyond what every store
 // has to take (see [provider.PutOptions]) is left out, and logged.
 // Tags that a point has are set behind the content; where the store does not take

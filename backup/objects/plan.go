@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 
@@ -82,7 +83,7 @@ func (r *restorer) candidates(ctx context.Context) iter.Seq2[candidate, error] {
 			}
 			// Never what a backup with this target leaves out.
 			rel, below := strings.CutPrefix(info.Key, r.location)
-			c.extra = (c.want == nil || w.gone) && below && r.sel.Has(rel) && sel.Has(rel)
+			c.extra = (c.want == nil || w.gone) && below && r.sel.Has(rel) && sel.Has(rel) && !r.unread(rel)
 			if !yield(c, nil) {
 				return
 			}
@@ -99,6 +100,12 @@ func (r *restorer) candidates(ctx context.Context) iter.Seq2[candidate, error] {
 			yield(candidate{}, err)
 		}
 	}
+}
+
+// unread: a warning of the point is about this key, or about one that ends as it
+// does, so that it may have been there, and could not be read.
+func (r *restorer) unread(rel string) bool {
+	return slices.ContainsFunc(r.v.Point().Warnings, func(w backup.Warning) bool { return strings.HasSuffix(w.Path, rel) })
 }
 
 // A change is one with what it was found by.

@@ -44,6 +44,10 @@ func (t *Target) restorer(ctx context.Context, v *backup.View, d backup.Destinat
 	if _, ok := provider.As[provider.Versioner](t.store); o.versions && !ok {
 		return nil, fmt.Errorf("destination: option versions: the store keeps none: %w", errors.ErrUnsupported)
 	}
+	if p := v.Point(); o.mirror && p.WarningCount > int64(len(p.Warnings)) {
+		return nil, fmt.Errorf("destination: option mirror: %d parts are missing from the point, which names the first %d, so that what else is to be deleted is not known",
+			p.WarningCount, len(p.Warnings))
+	}
 	r := &restorer{t: t, v: v, o: o, location: d.Location}
 	return r, r.resolve(ctx)
 }
@@ -222,7 +226,7 @@ func parallel[T any](ctx context.Context, r *restorer, all iter.Seq2[T, error], 
 // ofOne reports whether an error is about one object only, so that the others
 // are restored in spite of it.
 func ofOne(err error) bool {
-	for _, one := range []error{backup.ErrDamaged, provider.ErrConflict, provider.ErrInvalidKey, provider.ErrLocked, provider.ErrCorrupt} {
+	for _, one := range []error{backup.ErrDamaged, provider.ErrConflict, provider.ErrInvalidKey, provider.ErrLocked, provider.ErrCorrupt, errOpaque} {
 		if errors.Is(err, one) {
 			return true
 		}
@@ -362,7 +366,7 @@ func (r *restorer) write(ctx context.Context, key string, v version, over provid
 
 // verify reads an object again.
 func (r *restorer) verify(ctx context.Context, w wanted) (err error) {
-	if w.gone {
+	if w.gone && len(w.before) == 0 {
 		return nil
 	}
 	for range attempts {
@@ -377,6 +381,11 @@ func (r *restorer) verify(ctx context.Context, w wanted) (err error) {
 }
 
 func (r *restorer) verifyOnce(ctx context.Context, w wanted) error {
+	if len(w.before) > 0 {
+		if err := r.verifyPast(ctx, w); err != nil || w.gone {
+			return err
+		}
+	}
 	info, err := r.t.store.Stat(ctx, w.key)
 	switch {
 	case errors.Is(err, provider.ErrNotFound):
