@@ -342,6 +342,9 @@ func TestMoments(t *testing.T) {
 			if major == 17 {
 				t.Run("refused", p.refused)
 				t.Run("planned", p.planned)
+				if long {
+					t.Run("astray", p.astray)
+				}
 			}
 		})
 	}
@@ -371,8 +374,84 @@ func (p *past) returnTo(t *testing.T, m moment, i int) *postgres.RestorePlan {
 	if end != 0 && (plan.Consistent > end+1<<10 || plan.To < end) {
 		t.Errorf("recovery ends at %v, planned: %v to %v", end, plan.Consistent, plan.To)
 	}
+	inOrder(t, r)
 	stopped(t, r)
 	return plan
+}
+
+// astray restores to before the fork. Who pauses there and promotes has not
+// left the timeline behind the fork. A server that was told to follow it
+// says so nevertheless, as that of other tools may: it is received, backed up
+// and restored all the same.
+func (p *past) astray(t *testing.T) {
+	dir := filepath.Join(p.pg.Dir, "astray")
+	options := map[string]string{"owner": ids(p.pg), "target-name": "point 1", "action": "pause"}
+	restore(t, p.repo, p.bases[0], dir, options)
+	p.pg.Own(t, dir, dir+".wal")
+	r := p.pg.Second(t, dir)
+	eventually(t, "pause", func() bool { return r.SQL(t, "select pg_get_wal_replay_pause_state()") == "paused" })
+	r.SQL(t, "select pg_wal_replay_resume()")
+	eventually(t, "end of recovery", func() bool { return r.SQL(t, "select pg_is_in_recovery()") == "f" })
+	inOrder(t, r)
+	r.Stop(t)
+
+	options["action"], options["overwrite"] = "promote", "true"
+	restore(t, p.repo, p.bases[0], dir, options)
+	name := filepath.Join(dir, "postgresql.auto.conf")
+	b, err := os.ReadFile(name)
+	must(t, err)
+	led := strings.Replace(string(b), "recovery_target_timeline = 'current'", "summarize_wal = off\nrecovery_target_timeline = '2'", 1)
+	if led == string(b) {
+		t.Fatalf("settings without the timeline:\n%s", b)
+	}
+	must(t, os.WriteFile(name, []byte(led), 0o600))
+	p.pg.Own(t, dir, dir+".wal")
+	r = p.pg.Second(t, dir)
+	eventually(t, "end of recovery", func() bool { return r.SQL(t, "select pg_is_in_recovery()") == "f" })
+	if text := r.SQL(t, "select pg_read_file('pg_wal/00000003.history')"); strings.Count(text, "0/") != 2 {
+		t.Errorf("the history names one timeline:\n%s", text)
+	}
+	want := r.SQL(t, "select count(*) from ledger")
+	x := receive(t, postgres.ReceiverConfig{Conn: r.Conn, Repositories: []*backup.Repository{p.repo}, Seal: 50 * time.Millisecond})
+	r.SQL(t, "create table beyond as select 1 as n")
+	point := backUp(t, p.repo, newTarget(t, postgres.Config{Conn: r.Conn}))
+	r.SQL(t, "insert into beyond values (2)")
+	reaches(t, x, r)
+	x.stop(t)
+	r.Stop(t)
+	for _, from := range []backup.Point{p.bases[0], point} {
+		again := filepath.Join(p.pg.Dir, "again"+string(from.ID))
+		restore(t, p.repo, from, again, map[string]string{"owner": ids(p.pg)})
+		r := verified(t, p.pg, again)
+		if got := r.SQL(t, "select count(*), (select sum(n) from beyond) from ledger"); got != want+"|3" {
+			t.Errorf("from %s: %s, want %s|3", from.ID, got, want)
+		}
+		stopped(t, r)
+	}
+}
+
+// inOrder sees that a cluster comes of timelines in the order in which it says
+// it left them, and that its summarizer is on its own.
+func inOrder(t *testing.T, p *testenv.PG) {
+	t.Helper()
+	timeline, _ := strconv.ParseUint(p.SQL(t, "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"), 16, 32)
+	text := p.SQL(t, fmt.Sprintf("select pg_read_file('pg_wal/%s')", wal.HistoryName(uint32(timeline))))
+	last := wal.LSN(0)
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 {
+			if at := lsn(t, f[1]); at < last {
+				t.Errorf("%s: it leaves timeline %s before it began\n%s", wal.HistoryName(uint32(timeline)), f[0], text)
+			} else {
+				last = at
+			}
+		}
+	}
+	if p.Major >= 17 && p.SQL(t, "show summarize_wal") == "on" {
+		p.SQL(t, "checkpoint")
+		eventually(t, "summary of the new timeline", func() bool {
+			return p.SQL(t, "select summarized_tli from pg_get_wal_summarizer_state()") == fmt.Sprint(timeline)
+		})
+	}
 }
 
 func without(a, b []string) (out []string) {

@@ -39,16 +39,39 @@ func (t *timelines) prove(ctx context.Context, b base, target target) (*recovery
 	case target.end() && len(c.Gaps) > 0:
 		return nil, r.gap(c)
 	case target.end(): // or where the backup is consistent
+		r.arrive(r.end)
+		r.way = r.way[:r.turns]
 		return r, nil
 	}
 	end, err := r.reach(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	if target.action == "" || target.action == "promote" { // else it may go on from there
+	r.arrive(min(r.end, end))
+	if !r.goesOn() {
 		r.end = min(r.end, end)
+		r.way = r.way[:r.turns]
 	}
 	return r, nil
+}
+
+// goesOn reports whether somebody may look at what is restored, and then have
+// it recover further, as he can who did not want it to promote at the target.
+func (r *recovery) goesOn() bool {
+	return !r.target.end() && r.target.action != "" && r.target.action != "promote"
+}
+
+// arrive counts the timelines of the way that begin before the target. A
+// server that was told to follow those behind it, too, would write into the
+// history of its new timeline that it has left them, at a position where they
+// had not begun. The summarizer of 17 then waits for ever, and keeps all WAL.
+func (r *recovery) arrive(end wal.LSN) {
+	r.turns = 0
+	for _, b := range r.way {
+		if wal.LSN(b.At) < end {
+			r.turns++
+		}
+	}
 }
 
 // gap says what is missing first.
@@ -245,12 +268,33 @@ func (r *recovery) commitBehind(ctx context.Context, few wal.LSN) (end wal.LSN, 
 			if err != nil {
 				return 0, err
 			}
-			if !s.Last.IsZero() && r.target.behind(s.Last) {
-				return max(wal.LSN(s.To), r.b.Stop), nil
+			if s.Last.IsZero() || !r.target.behind(s.Last) {
+				continue
 			}
+			if wal.LSN(s.To) > l.to {
+				// The timeline was written to behind where it was left.
+				if found, err := r.endsBefore(ctx, max(l.from, wal.LSN(s.From)-min(wal.LSN(s.From), 1<<20)), l.to); err != nil {
+					return 0, err
+				} else if !found {
+					break
+				}
+			}
+			return min(max(wal.LSN(s.To), r.b.Stop), l.to), nil
 		}
 	}
 	return r.end, nil
+}
+
+// endsBefore reports whether the record that ends recovery is between two
+// positions.
+func (r *recovery) endsBefore(ctx context.Context, from, to wal.LSN) (bool, error) {
+	stop := wal.Stop{Time: r.target.at, Exclusive: r.target.exclusive}
+	for rec, err := range r.records(ctx, from, to) {
+		if err != nil || stop.Before(rec) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 const (

@@ -22,8 +22,9 @@ type recovery struct {
 	target target
 	dir    string // where the WAL goes
 
-	way []backup.Branch // timelines behind that of the backup, the oldest first
-	end wal.LSN         // of what is put there
+	way   []backup.Branch // timelines behind that of the backup, the oldest first
+	turns int             // so many of them lead to the target
+	end   wal.LSN         // of what is put there
 
 	// known are the timelines of the log. A server that goes into operation
 	// takes the first number that has no history: without these, the number
@@ -52,7 +53,7 @@ func planRecovery(ctx context.Context, v *backup.View, b base, o options) (*reco
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// timeline is the one that is followed to its end.
+// timeline is the one that the way leads to.
 func (r *recovery) timeline() uint32 {
 	if n := len(r.way); n > 0 {
 		return r.way[n-1].Branch
@@ -83,6 +84,16 @@ func (r *recovery) stretches() (out []stretch) {
 	}
 	if from < r.end {
 		out = append(out, stretch{timeline, from, r.end})
+	}
+	// Whoever stops on the way there wants that file of the old one.
+	if r.turns < len(r.way) {
+		at, timeline := wal.LSN(r.way[r.turns].At), r.b.Timeline
+		if r.turns > 0 {
+			timeline = r.way[r.turns-1].Branch
+		}
+		if from, to := max(r.b.floor(at), r.b.floor(r.b.Start)), min(at, r.end); from < to {
+			out = append(out, stretch{timeline, from, to})
+		}
 	}
 	return out
 }
@@ -154,8 +165,8 @@ func (r *recovery) settings(before []byte) []byte {
 	b.WriteString("# Of a restore by Holdfast:\n")
 	set("restore_command", "cp "+shell(strings.ReplaceAll(r.dir, "%", "%%"))+`/%f "%p"`)
 	timeline := "current" // which wants no history
-	if len(r.way) > 0 {
-		timeline = fmt.Sprint(r.timeline())
+	if r.turns > 0 {
+		timeline = fmt.Sprint(r.way[r.turns-1].Branch)
 	}
 	set("recovery_target_timeline", timeline)
 	t := r.target

@@ -232,6 +232,7 @@ func (p *past) planned(t *testing.T) {
 	}
 
 	p.ahead(t, took)
+	p.beside(t, took)
 	p.windows(t)
 
 	// What only the second needs is damaged.
@@ -341,6 +342,40 @@ func (p *past) windows(t *testing.T) {
 	}
 }
 
+// beside is WAL of the old timeline from behind the fork, in the same segment of
+// the log as what lies before. Its commits end no recovery along the new one.
+func (p *past) beside(t *testing.T, took func(string, *backup.Repository, postgres.RecoveryTarget, postgres.PlanOptions, backup.PointID, string) *postgres.RestorePlan) {
+	commits := slices.DeleteFunc(slices.Clone(p.records), func(r wal.Record) bool { return r.Kind != wal.Commit || r.LSN < p.fork })
+	target := postgres.RecoveryTarget{Time: commits[len(commits)-2].Time}
+	want := took("behind the fork", p.repo, target, postgres.PlanOptions{}, p.bases[1].ID, "")
+	ofOld := p.segments(t, 1)
+	last := ofOld[len(ofOld)-1]
+	if last.To != uint64(p.fork) {
+		t.Fatalf("the log has timeline 1 up to %v, and it was left at %v", wal.LSN(last.To), p.fork)
+	}
+	repo := p.changed(t, func(key string, b []byte) []byte {
+		if key == last.Key {
+			return nil
+		}
+		return b
+	})
+	open := func(r *backup.Repository) *backup.Log {
+		log, err := r.Log(p.bases[0].Logs[0].Log)
+		must(t, err)
+		return log
+	}
+	in, err := open(p.repo).Open(t.Context(), 1, last.From, last.To)
+	must(t, err)
+	b, err := io.ReadAll(in)
+	must(t, errors.Join(err, in.Close()))
+	later := target.Time.Add(time.Hour)
+	must(t, open(repo).Append(t.Context(), backup.Segment{Branch: 1, From: last.From, First: later, Last: later}, append(b, make([]byte, 100)...)))
+	plan := took("beside a line that went on", repo, target, postgres.PlanOptions{}, p.bases[1].ID, "")
+	if plan.To != want.To || !slices.Equal(plan.Timelines, want.Timelines) {
+		t.Errorf("beside a line that went on: to %v on %v, want %v on %v", plan.To, plan.Timelines, want.To, want.Timelines)
+	}
+}
+
 // ahead is WAL that a target does not need, and that is not there; but for a
 // server that pauses it is, as it may go on.
 func (p *past) ahead(t *testing.T, took func(string, *backup.Repository, postgres.RecoveryTarget, postgres.PlanOptions, backup.PointID, string) *postgres.RestorePlan) {
@@ -361,7 +396,11 @@ func (p *past) ahead(t *testing.T, took func(string, *backup.Repository, postgre
 	plan.Options["action"], plan.Options["overwrite"] = "pause", "true"
 	restore(t, p.repo, p.bases[1], dir, plan.Options)
 	end := p.segments(t, 2)
-	if n, want := files(), int((end[len(end)-1].To+mib-1)/mib-uint64(plan.From/mib)); n != want {
+	want := int((end[len(end)-1].To+mib-1)/mib - uint64(plan.From/mib))
+	if p.fork%mib != 0 {
+		want++ // that with the fork is there by both names
+	}
+	if n := files(); n != want {
 		t.Errorf("paused: %d files of WAL, want %d", n, want)
 	}
 }

@@ -22,6 +22,12 @@ func HistoryName(timeline uint32) string { return fmt.Sprintf("%08X.history", ti
 
 // ParseHistory reads the .history file of a timeline: its ancestors, the oldest
 // first. The last one is its parent, left where the timeline begins.
+//
+// A server that was to follow a timeline, and ended its recovery before that
+// began, says nevertheless that it has left it, at a position before the one
+// where it left the timeline it was on. Which WAL it has read is what counts,
+// as for the server that reads the file: the timeline that it never was on is
+// no ancestor.
 func ParseHistory(timeline uint32, text []byte) ([]Switch, error) {
 	fail := func(line int, format string, args ...any) error {
 		return fmt.Errorf("%s, line %d: "+format, append([]any{HistoryName(timeline), line}, args...)...)
@@ -30,6 +36,7 @@ func ParseHistory(timeline uint32, text []byte) ([]Switch, error) {
 		return nil, fmt.Errorf("%s: %d bytes, more than %d", HistoryName(timeline), len(text), maxHistory)
 	}
 	var out []Switch
+	var last uint32
 	for i, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -47,15 +54,20 @@ func ParseHistory(timeline uint32, text []byte) ([]Switch, error) {
 		if err != nil {
 			return nil, fail(i+1, "%w", err)
 		}
-		if len(out) > 0 && (uint32(n) <= out[len(out)-1].Timeline || at < out[len(out)-1].At) {
-			return nil, fail(i+1, "timeline %d at %v does not follow timeline %d at %v", n, at, out[len(out)-1].Timeline, out[len(out)-1].At)
+		if uint32(n) <= last {
+			return nil, fail(i+1, "timeline %d does not follow timeline %d", n, last)
 		}
+		last = uint32(n)
 		// The reason is whatever stands behind the second field.
 		_, reason, _ := strings.Cut(line, f[1])
-		out = append(out, Switch{uint32(n), at, strings.TrimSpace(reason)})
+		out = append(out, Switch{last, at, strings.TrimSpace(reason)})
+		for k := len(out) - 1; k > 0 && out[k-1].At > at; k-- {
+			out[k-1].At, out[k-1].Reason = at, out[k].Reason
+			out = out[:k]
+		}
 	}
-	if n := len(out); n > 0 && out[n-1].Timeline >= timeline {
-		return nil, fmt.Errorf("%s: timeline %d is no ancestor of it", HistoryName(timeline), out[n-1].Timeline)
+	if len(out) > 0 && last >= timeline {
+		return nil, fmt.Errorf("%s: timeline %d is no ancestor of it", HistoryName(timeline), last)
 	}
 	if len(out) == 0 && timeline > 1 {
 		return nil, fmt.Errorf("%s: it names no ancestor", HistoryName(timeline))

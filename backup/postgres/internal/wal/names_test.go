@@ -74,6 +74,20 @@ func TestHistory(t *testing.T) {
 	if got, err := wal.ParseHistory(1, nil); err != nil || got != nil {
 		t.Errorf("the first: %v, %v", got, err)
 	}
+	// Recovery was to follow timelines and ended before they began.
+	for text, want := range map[string][]wal.Switch{
+		"1\t0/30\ta\n2\t0/20\tb\n":                         {{1, 0x20, "b"}},
+		"1\t0/10\ta\n2\t0/30\tb\n3\t0/20\tc\n":             {{1, 0x10, "a"}, {2, 0x20, "c"}},
+		"1\t0/20\ta\n2\t0/30\tb\n3\t0/10\tc\n":             {{1, 0x10, "c"}},
+		"1\t0/10\ta\n2\t0/30\tb\n3\t0/10\tc\n":             {{1, 0x10, "a"}, {2, 0x10, "c"}},
+		"1\t0/30\ta\n2\t0/20\tb\n3\t0/40\tc\n":             {{1, 0x20, "b"}, {3, 0x40, "c"}},
+		"1\t0/10\ta\n2\t0/10\tb\n":                         {{1, 0x10, "a"}, {2, 0x10, "b"}},
+		"1\t0/40\ta\n2\t0/30\tb\n3\t0/20\tc\n4\t0/30\td\n": {{1, 0x20, "c"}, {4, 0x30, "d"}},
+	} {
+		if got, err := wal.ParseHistory(5, []byte(text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
+		}
+	}
 	for name, tc := range map[string]string{
 		"no number":    "x\t0/1\ty",
 		"zero":         "0\t0/1\ty",
@@ -81,7 +95,8 @@ func TestHistory(t *testing.T) {
 		"bad position": "1\t1\ty",
 		"order":        "2\t0/1\ty\n1\t0/2\ty",
 		"twice":        "1\t0/1\ty\n1\t0/2\ty",
-		"back":         "1\t0/2\ty\n2\t0/1\ty",
+		"younger, cut": "1\t0/2\ty\n6\t0/1\ty",
+		"order, cut":   "1\t0/2\ty\n3\t0/1\ty\n2\t0/3\ty",
 		"itself":       "5\t0/2\ty",
 		"younger":      "6\t0/2\ty",
 		"empty":        "# nothing\n",
