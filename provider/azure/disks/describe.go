@@ -79,6 +79,9 @@ func (s *Snapshots) snapshot(held armcompute.Snapshot) provider.Snapshot {
 		return snap
 	}
 	snap.Created, snap.Size = value(p.TimeCreated).UTC(), value(p.DiskSizeBytes)
+	if t := momentOf(held.Tags); !t.IsZero() {
+		snap.Created = t // of a group: the snapshot was made when all was over
+	}
 	copying := p.CreationData != nil && value(p.CreationData.CreateOption) == armcompute.DiskCreateOptionCopyStart
 	snap.State, snap.Progress, snap.Reason = state(value(p.ProvisioningState), p.CompletionPercent, copying)
 	if e := p.CopyCompletionError; e != nil {

@@ -39,12 +39,12 @@ type Config struct {
 	DiskType string
 
 	// EncryptionSets are the resource IDs of disk encryption sets that encrypt
-	// copies and restored disks, by region. A region that is missing uses keys
+	// copies, restored disks and the snapshots of groups, by region. A region that is missing uses keys
 	// of the platform.
 	EncryptionSets map[string]string
 
-	// Poll is how often Create and Delete ask whether the service has begun or
-	// removed a snapshot; 0 means a second.
+	// Poll is how often Create, CreateGroup and Delete ask whether the service
+	// has made or removed something; 0 means a second.
 	Poll time.Duration
 
 	// Credential gets tokens of Microsoft Entra ID. Nil means the standard
@@ -72,17 +72,21 @@ const (
 	defaultPoll     = time.Second
 )
 
-// Snapshots are the snapshots of one region as a [provider.Snapshotter] and a
-// [provider.SnapshotCopier]. It is safe for concurrent use.
+// Snapshots are the snapshots of one region as a [provider.Snapshotter], a
+// [provider.SnapshotCopier] and a [provider.GroupSnapshotter]. It is safe for concurrent use.
 type Snapshots struct {
-	c         Config
-	snapshots *armcompute.SnapshotsClient
-	disks     *armcompute.DisksClient
+	c           Config
+	snapshots   *armcompute.SnapshotsClient
+	disks       *armcompute.DisksClient
+	machines    *armcompute.VirtualMachinesClient // these three for groups
+	collections *armcompute.RestorePointCollectionsClient
+	points      *armcompute.RestorePointsClient
 }
 
 var (
-	_ provider.Snapshotter    = (*Snapshots)(nil)
-	_ provider.SnapshotCopier = (*Snapshots)(nil)
+	_ provider.Snapshotter      = (*Snapshots)(nil)
+	_ provider.SnapshotCopier   = (*Snapshots)(nil)
+	_ provider.GroupSnapshotter = (*Snapshots)(nil)
 )
 
 // Open returns the snapshots of the region of c. It reads what the environment
@@ -126,14 +130,14 @@ func open(ctx context.Context, c Config, transport policy.Transporter) (*Snapsho
 	if err != nil {
 		return nil, fmt.Errorf("disks: %w", err)
 	}
-	s := &Snapshots{c: c}
-	if s.snapshots, err = armcompute.NewSnapshotsClient(c.Subscription, token, reached.ARM()); err != nil {
+	factory, err := armcompute.NewClientFactory(c.Subscription, token, reached.ARM())
+	if err != nil {
 		return nil, fmt.Errorf("disks: %w", err)
 	}
-	if s.disks, err = armcompute.NewDisksClient(c.Subscription, token, reached.ARM()); err != nil {
-		return nil, fmt.Errorf("disks: %w", err)
-	}
-	return s, nil
+	return &Snapshots{
+		c: c, snapshots: factory.NewSnapshotsClient(), disks: factory.NewDisksClient(), machines: factory.NewVirtualMachinesClient(),
+		collections: factory.NewRestorePointCollectionsClient(), points: factory.NewRestorePointsClient(),
+	}, nil
 }
 
 var resourceID = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.Compute/([a-z]+)/([^/]+)$`)

@@ -46,6 +46,10 @@ func TestSnapshots(t *testing.T) {
 			err = s.content(id, func(r *resource) { content = slices.Clone(r.content) })
 			return content, err
 		},
+		Together: func(_ context.Context, ids []string) error {
+			s.machine(append(ids, s.newDisk(nil))...)
+			return nil
+		},
 		Second: open(here), Region: there, InRegion: open(there), Patience: 10 * time.Second,
 	})
 }
@@ -71,6 +75,28 @@ func TestAzure(t *testing.T) {
 		}
 	}
 	other := os.Getenv("HOLDFAST_AZURE_COPY_REGION")
+	var together func(context.Context, []string) error
+	machine := strings.Split(os.Getenv("HOLDFAST_AZURE_MACHINE"), "/") // /subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachines/M
+	machines, err := armcompute.NewVirtualMachinesClient(parts[2], token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(ctx context.Context, r armcompute.AttachDetachDataDisksRequest) error {
+		poller, err := machines.BeginAttachDetachDataDisks(ctx, machine[4], machine[8], r, nil)
+		if err == nil {
+			_, err = poller.PollUntilDone(ctx, nil)
+		}
+		return err
+	}
+	if len(machine) == 9 {
+		together = func(ctx context.Context, ids []string) error {
+			var r armcompute.AttachDetachDataDisksRequest
+			for _, id := range ids {
+				r.DataDisksToAttach = append(r.DataDisksToAttach, &armcompute.DataDisksToAttach{DiskID: &id})
+			}
+			return change(ctx, r)
+		}
+	}
 	providertest.TestSnapshotter(t, func(t *testing.T) provider.Snapshotter {
 		s, err := open(region)()
 		if err != nil {
@@ -93,8 +119,15 @@ func TestAzure(t *testing.T) {
 			}
 			return *out.ID, nil
 		},
+		Together: together,
 		DeleteVolume: func(ctx context.Context, id string) error {
-			poller, err := client.BeginDelete(ctx, parts[4], id[strings.LastIndexByte(id, '/')+1:], nil)
+			name := id[strings.LastIndexByte(id, '/')+1:]
+			if disk, err := client.Get(ctx, parts[4], name, nil); err == nil && disk.ManagedBy != nil {
+				if err := change(ctx, armcompute.AttachDetachDataDisksRequest{DataDisksToDetach: []*armcompute.DataDisksToDetach{{DiskID: &id}}}); err != nil {
+					return err
+				}
+			}
+			poller, err := client.BeginDelete(ctx, parts[4], name, nil)
 			if err == nil {
 				_, err = poller.PollUntilDone(ctx, nil)
 			}

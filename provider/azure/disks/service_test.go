@@ -34,11 +34,14 @@ const (
 type service struct {
 	*wire.Proxy
 
-	mu        sync.Mutex
-	snapshots map[string]*resource
-	disks     map[string]*resource
-	scopeLock bool
-	n         int
+	mu          sync.Mutex
+	snapshots   map[string]*resource
+	disks       map[string]*resource
+	machines    map[string]*armcompute.VirtualMachine
+	collections map[string]*collection
+	scopeLock   bool
+	n           int // snapshots made
+	points      int // restore points made
 }
 
 // A resource is a snapshot or a disk.
@@ -53,10 +56,18 @@ type resource struct {
 }
 
 func newService() *service {
-	s := &service{snapshots: map[string]*resource{}, disks: map[string]*resource{}}
+	s := &service{
+		snapshots: map[string]*resource{}, disks: map[string]*resource{},
+		machines: map[string]*armcompute.VirtualMachine{}, collections: map[string]*collection{},
+	}
 	s.Proxy = &wire.Proxy{Server: &accepting{server: fake.NewServerFactoryTransport(&fake.ServerFactory{
-		SnapshotsServer: fake.SnapshotsServer{Get: s.getSnapshot, BeginCreateOrUpdate: s.putSnapshot, BeginDelete: s.deleteSnapshot, NewListByResourceGroupPager: s.listSnapshots},
-		DisksServer:     fake.DisksServer{Get: s.getDisk, BeginCreateOrUpdate: s.putDisk},
+		SnapshotsServer:       fake.SnapshotsServer{Get: s.getSnapshot, BeginCreateOrUpdate: s.putSnapshot, BeginDelete: s.deleteSnapshot, NewListByResourceGroupPager: s.listSnapshots},
+		DisksServer:           fake.DisksServer{Get: s.getDisk, BeginCreateOrUpdate: s.putDisk, BeginDelete: s.deleteDisk},
+		VirtualMachinesServer: fake.VirtualMachinesServer{Get: s.getMachine},
+		RestorePointCollectionsServer: fake.RestorePointCollectionsServer{
+			Get: s.getCollection, CreateOrUpdate: s.putCollection, BeginDelete: s.deleteCollection,
+		},
+		RestorePointsServer: fake.RestorePointsServer{Get: s.getPoint, BeginCreate: s.putPoint},
 	})}}
 	return s
 }
@@ -70,13 +81,14 @@ type accepting struct {
 }
 
 func (a *accepting) Do(r *http.Request) (*http.Response, error) {
+	r = r.WithContext(context.WithoutCancel(r.Context())) // or the fake answers before it has done what was asked
 	if r.Method == http.MethodGet {
 		return a.server.Do(r)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	resp, err := a.server.Do(r)
-	if err == nil && resp.StatusCode == http.StatusOK {
+	if err == nil && resp.StatusCode == http.StatusOK { // of restore points, and of collections that are made, it is 201
 		resp.StatusCode = http.StatusAccepted
 		resp.Header.Set("Azure-AsyncOperation", "https://management.azure.com/operations/1")
 	}
@@ -111,6 +123,12 @@ func (s *service) getDisk(_ context.Context, _, name string, _ *armcompute.Disks
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.disks[strings.ToLower(name)]
+	if r != nil && r.removed > 0 {
+		if r.removed--; r.removed == 0 {
+			delete(s.disks, strings.ToLower(name))
+			r = nil
+		}
+	}
 	if r == nil {
 		errResp.SetResponseError(404, "ResourceNotFound")
 		return
@@ -136,14 +154,17 @@ func (s *service) putDisk(_ context.Context, _, name string, in armcompute.Disk,
 			return
 		}
 	} else {
-		source := s.snapshots[base(of)]
-		if source == nil {
+		content, ok := s.frozen(of)
+		if source := s.snapshots[base(of)]; source != nil && *in.Properties.CreationData.CreateOption == armcompute.DiskCreateOptionCopy {
+			content, ok = source.content, true
+		}
+		if !ok {
 			errResp.SetResponseError(404, "NotFound")
 			return
 		}
 		in.Name = p(name)
 		in.Properties.ProvisioningState = p("Creating")
-		s.disks[name] = &resource{disk: in, content: slices.Clone(source.content), looks: 2}
+		s.disks[name] = &resource{disk: in, content: slices.Clone(content), looks: 2}
 	}
 	resp.SetTerminalResponse(200, armcompute.DisksClientCreateOrUpdateResponse{}, nil)
 	return
@@ -199,8 +220,11 @@ func (s *service) putSnapshot(_ context.Context, _, name string, in armcompute.S
 	case now != nil && now.looks > 0:
 		errResp.SetResponseError(409, "OperationNotAllowed") // one is under way
 		return
-	case now == nil && source == nil:
+	case now == nil && (source == nil || source.removed > 0):
 		errResp.SetResponseError(404, "NotFound")
+		return
+	case now == nil && !copying && source.looks > 0: // a disk that is being made
+		errResp.SetResponseError(409, "OperationNotAllowed")
 		return
 	case now == nil:
 		in.Name = p(name)

@@ -248,6 +248,9 @@ func (s *Snapshots) delete(ctx context.Context, ref provider.SnapshotRef) error 
 		return err
 	}
 	group, name, _ := s.split(ref.ID, "snapshots")
+	if err := s.clearOf(ctx, group, held); err != nil { // lest a CreateGroup that was interrupted makes it again
+		return err
+	}
 	if _, err := s.snapshots.BeginDelete(ctx, group, name, nil); err != nil {
 		if p := held.Properties; p != nil && p.ImmutabilityPolicy != nil && !value(p.ImmutabilityPolicy.IsPolicyExpired) && conn.StatusOf(err) != 0 && conn.StatusOf(err) < 500 {
 			return fmt.Errorf("%w until %s: %w", provider.ErrLocked, until(p.ImmutabilityPolicy.PolicyExpirationTime), conn.Answered(err))

@@ -1,0 +1,365 @@
+package disks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+
+	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/azure/disks"
+	"github.com/holdfast-go/holdfast/provider/azure/internal/wire"
+)
+
+var inGroup = provider.SnapshotOptions{Token: "x", Tags: map[string]string{"a": "b"}}
+
+// What goes to Azure: one restore point without the machine's other disks, and
+// through disks that are deleted to snapshots that are of the moment of that.
+func TestGroupRequests(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	set := group + "/providers/Microsoft.Compute/diskEncryptionSets/here"
+	d := s.open(t, func(c *disks.Config) { c.EncryptionSets = map[string]string{here: set} })
+	vm, ids := s.together(2)
+	s.disks[base(ids[0])].disk.Properties.Encryption = &armcompute.Encryption{DiskEncryptionSetID: &set}
+	of := vm.Properties.StorageProfile
+	boot, other := *of.OSDisk.ManagedDisk.ID, *of.DataDisks[2].ManagedDisk.ID
+	begun := time.Now()
+	snaps, err := d.CreateGroup(t.Context(), []string{strings.ToUpper(ids[0]), ids[1]}, inGroup)
+	ended := time.Now()
+	if err != nil || len(s.left()) != 0 {
+		t.Fatalf("%v; %s", err, s.left())
+	}
+	var bodies []string
+	for _, r := range s.Seen("PUT", "") {
+		bodies = append(bodies, r.URL.Path+" "+string(r.Content))
+	}
+	all := strings.Join(bodies, "\n")
+	name := strings.TrimSuffix(base(snaps[0].Ref.ID)[:len("holdfast-")+40], "-")
+	for _, want := range []string{
+		"/restorePointCollections/" + name + ` {"location":"westeurope","properties":{"source":{"id":"` + *vm.ID + `"}}`,
+		"/restorePointCollections/" + name + `/restorePoints/moment {"properties":{"consistencyMode":"CrashConsistent","excludeDisks":[{"id":"` + boot + `"},{"id":"` + other + `"}]}}`,
+		"/disks/" + name + `-0 {"location":"westeurope","properties":{"creationData":{"createOption":"Restore","sourceResourceId":"`,
+		`"encryption":{"diskEncryptionSetId":"` + set + `","type":"EncryptionAtRestWithCustomerKey"}},"sku":{"name":"Standard_LRS"}`,
+		"/snapshots/" + name + `-1 {"location":"westeurope","properties":{"creationData":{"createOption":"Copy","sourceResourceId":"` + diskPath + name + `-1"},"incremental":true},"tags":{"a":"b","holdfast:group":"` + name + `",`,
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("without %s:\n%s", want, all)
+		}
+	}
+	if len(bodies) != 6 || s.points != 1 {
+		t.Errorf("%d puts, %d restore points", len(bodies), s.points)
+	}
+	for i, snap := range snaps {
+		if snap.Volume != []string{strings.ToUpper(ids[0]), ids[1]}[i] || snap.State != provider.Ready || snap.Created.Before(begun) || snap.Created.After(ended) || snap.Created != snaps[0].Created {
+			t.Errorf("%+v, want it of the moment of %v", snap, snaps[0].Created)
+		}
+		if got := s.snapshots[base(snap.Ref.ID)].content; string(got) != string([]byte{byte(i)}) {
+			t.Errorf("the content of %s is %v", snap.Volume, got)
+		}
+	}
+	copied, err := d.CopySnapshot(t.Context(), snaps[1].Ref, there, provider.SnapshotOptions{Token: "c"})
+	if err != nil || copied.Volume != ids[1] {
+		t.Errorf("a copy: %+v, %v", copied, err)
+	}
+}
+
+// What Azure does not freeze together is refused with the reason and the disk,
+// and nothing is made.
+func TestGroupUnfit(t *testing.T) {
+	t.Parallel()
+	type change func(s *service, vm *armcompute.VirtualMachine, disk *armcompute.Disk, data *armcompute.DataDisk)
+	for want, change := range map[string]change{
+		"is attached to nothing": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+			disk.ManagedBy = nil
+		},
+		"and /subscriptions/": func(s *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+			disk.ManagedBy = s.machine().ID
+		},
+		"which is no virtual machine by itself": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+			disk.ManagedBy = p(group + "/providers/Microsoft.Compute/virtualMachineScaleSets/s/virtualMachines/0")
+		},
+		"of the kind UltraSSD_LRS": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+			disk.SKU = &armcompute.DiskSKU{Name: p(armcompute.DiskStorageAccountTypesUltraSSDLRS)}
+		},
+		"of the kind PremiumV2_LRS": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+			disk.SKU = &armcompute.DiskSKU{Name: p(armcompute.DiskStorageAccountTypesPremiumV2LRS)}
+		},
+		"is a shared disk": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+			disk.Properties.MaxShares = p(int32(2))
+		},
+		"is cached by the host for writing": func(_ *service, _ *armcompute.VirtualMachine, _ *armcompute.Disk, data *armcompute.DataDisk) {
+			data.Caching = p(armcompute.CachingTypesReadWrite)
+		},
+		"is write-accelerated": func(_ *service, _ *armcompute.VirtualMachine, _ *armcompute.Disk, data *armcompute.DataDisk) {
+			data.WriteAcceleratorEnabled = p(true)
+		},
+		"is ephemeral": func(_ *service, vm *armcompute.VirtualMachine, _ *armcompute.Disk, data *armcompute.DataDisk) {
+			of := vm.Properties.StorageProfile
+			of.OSDisk = &armcompute.OSDisk{ManagedDisk: data.ManagedDisk, DiffDiskSettings: &armcompute.DiffDiskSettings{}}
+			of.DataDisks = slices.DeleteFunc(of.DataDisks, func(d *armcompute.DataDisk) bool { return d == data })
+		},
+		"is a confidential virtual machine": func(_ *service, vm *armcompute.VirtualMachine, _ *armcompute.Disk, _ *armcompute.DataDisk) {
+			vm.Properties.SecurityProfile = &armcompute.SecurityProfile{SecurityType: p(armcompute.SecurityTypesConfidentialVM)}
+		},
+		"has the size Standard_E8ds_v6": func(_ *service, vm *armcompute.VirtualMachine, _ *armcompute.Disk, _ *armcompute.DataDisk) {
+			vm.Properties.HardwareProfile.VMSize = p(armcompute.VirtualMachineSizeTypes("Standard_E8ds_v6"))
+		},
+	} {
+		s := newService()
+		vm, ids := s.together(2)
+		change(s, vm, &s.disks[base(ids[1])].disk, vm.Properties.StorageProfile.DataDisks[1])
+		_, err := s.open(t, nil).CreateGroup(t.Context(), ids, inGroup)
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say that it %s", err, want)
+		}
+		if !strings.Contains(want, "machine") && !strings.Contains(want, "size") && err != nil && !strings.Contains(err.Error(), ids[1]) {
+			t.Errorf("%v does not name %s", err, ids[1])
+		}
+		if n := len(s.Seen("PUT", "")); n != 0 {
+			t.Errorf("%s: %d requests to make something", want, n)
+		}
+	}
+}
+
+// Sizes of machines, by what Azure documents of their generation.
+func TestGroupSizes(t *testing.T) {
+	t.Parallel()
+	for size, fit := range map[string]bool{
+		"Standard_D4s_v5": true, "Standard_DS2_v2": true, "Standard_B2ms": true, "Standard_E32-8s_v5": true, "Standard_NC24ads_A100_v4": true,
+		"Standard_D4as_v6": true, "Standard_D4ads_v6": true, "Standard_E32-8as_v6": true, "Standard_F4alds_v6": true,
+		"Standard_D4s_v6": false, "Standard_D4ds_v6": false, "Standard_E96-48ds_v6": false, "Standard_D4ps_v6": false,
+		"Standard_D4as_v7": false, "Standard_F4alds_v7": false, "Standard_E8s_v12": false,
+	} {
+		s := newService()
+		vm, ids := s.together(2)
+		vm.Properties.HardwareProfile.VMSize = p(armcompute.VirtualMachineSizeTypes(size))
+		s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+			if r.Method == "PUT" { // so far those come that are fit
+				return wire.Fault(r, 403, "AuthorizationFailed", "no", ""), nil
+			}
+			return next()
+		})
+		want := map[bool]error{true: fs.ErrPermission, false: errors.ErrUnsupported}
+		if _, err := s.open(t, nil).CreateGroup(t.Context(), ids, inGroup); !errors.Is(err, want[fit]) {
+			t.Errorf("%s: %v, want %v", size, err, want[fit])
+		}
+		if _, err := s.open(t, nil).CreateGroup(t.Context(), ids[:1], inGroup); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("one disk of a %s: %v", size, err)
+		}
+	}
+}
+
+// interrupt makes request number n of those that follow fail, applied or not,
+// and with it the process if that is asked for. It returns a ctx for them, and
+// what says whether there were so many.
+func (s *service) interrupt(t *testing.T, n int, applied, crash bool) (context.Context, func() bool) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var count atomic.Int32
+	s.Clear()
+	s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		if int(count.Add(1)) != n {
+			return next()
+		}
+		if crash {
+			defer cancel()
+		}
+		if applied {
+			return wire.Lost(r, next)
+		}
+		return wire.Cut(r, next)
+	})
+	return ctx, func() bool { cancel(); s.Clear(); return int(count.Load()) >= n }
+}
+
+// write gives all disks one content.
+func (s *service) write(t *testing.T, ids []string, content byte) {
+	for _, id := range ids {
+		if err := s.content(id, func(r *resource) { r.content = []byte{content} }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// whole: the snapshots show one moment, and all is deleted that they were made
+// of.
+func (s *service) whole(t *testing.T, when string, snaps []provider.Snapshot) {
+	t.Helper()
+	for _, snap := range snaps {
+		if got, want := s.snapshots[base(snap.Ref.ID)].content, s.snapshots[base(snaps[0].Ref.ID)].content; string(got) != string(want) {
+			t.Errorf("%s: the snapshots of one group have %v and %v", when, want, got)
+		}
+	}
+	if left := s.left(); len(left) != 0 {
+		t.Errorf("%s: left are %s", when, left)
+	}
+}
+
+// Whatever request fails, is lost, or is the last before a crash: the same call
+// again makes the group whole, of one moment, and leaves nothing else. If one of
+// its snapshots is deleted before that, it is not made again.
+func TestGroupInterrupted(t *testing.T) {
+	t.Parallel()
+	step := 13 // from another request for each kind of failure
+	if os.Getenv("HOLDFAST_LONG") != "" {
+		step = 1
+	}
+	for i, applied := range []bool{false, true} {
+		for j, crash := range []bool{false, true} {
+			for n := 1 + (4*i+2*j)%step; ; n += step {
+				when := fmt.Sprintf("request %d, applied %t, crash %t", n, applied, crash)
+				s := newService()
+				d := s.open(t, func(c *disks.Config) { c.Attempts, c.Poll = 1, time.Microsecond })
+				_, ids := s.together(2)
+				s.write(t, ids, 1)
+				ctx, ended := s.interrupt(t, n, applied, crash)
+				snaps, err := d.CreateGroup(ctx, ids, inGroup)
+				if !ended() {
+					if n < 20 {
+						t.Fatalf("%s: there were no more requests", when)
+					}
+					break
+				}
+				if crash && err == nil {
+					t.Errorf("%s: a call whose ctx has ended: %v", when, snaps)
+				}
+				if errors.Is(err, provider.ErrConflict) || errors.Is(err, provider.ErrNotFound) || errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("%s: %v", when, err)
+				}
+				s.write(t, ids, 2)
+				if n%2 == 0 {
+					s.deleted(t, d, when, ids)
+					continue
+				}
+				if snaps, err = d.CreateGroup(t.Context(), ids, inGroup); err != nil || len(snaps) != 2 || len(s.snapshots) != 2 {
+					t.Errorf("%s: again: %v, %v", when, snaps, err)
+					continue
+				}
+				s.whole(t, when, snaps)
+			}
+		}
+	}
+}
+
+// deleted checks what becomes of a group that was interrupted when the first of
+// its snapshots is deleted.
+func (s *service) deleted(t *testing.T, d *disks.Snapshots, when string, ids []string) {
+	var there []provider.SnapshotRef
+	for snap, err := range d.List(t.Context(), inGroup.Tags) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		there = append(there, snap.Ref)
+	}
+	if len(there) > 0 {
+		if err := d.Delete(t.Context(), there[0]); err != nil {
+			t.Fatalf("%s: delete: %v", when, err)
+		}
+		if left := s.left(); len(left) != 0 {
+			t.Errorf("%s: after a Delete are left %s", when, left)
+		}
+	}
+	snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+	if len(there) < 2 {
+		if err != nil || len(s.snapshots) != 2 {
+			t.Fatalf("%s: of %d snapshots, the first deleted: %v", when, len(there), err)
+		}
+		s.whole(t, when, snaps)
+	} else if !errors.Is(err, provider.ErrConflict) || len(s.snapshots) != 1 {
+		t.Errorf("%s: a group of which one was deleted: %v, %d snapshots", when, err, len(s.snapshots))
+	}
+}
+
+// Calls with one Token that race with other volumes make one group, or none:
+// never snapshots that are not of one moment.
+func TestGroupRace(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	_, ids := s.together(3)
+	var mu sync.Mutex
+	seen := map[string]int{}
+	var calls sync.WaitGroup
+	for i := range 12 {
+		d := s.open(t, nil)
+		of := ids[:2]
+		if i%2 == 1 {
+			of = ids[1:]
+		}
+		calls.Go(func() {
+			snaps, err := d.CreateGroup(t.Context(), of, inGroup)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				seen[fmt.Sprint(snaps[0].Created, snaps[1].Created, snaps[0].Created == snaps[1].Created, of)]++
+			}
+		})
+	}
+	calls.Wait()
+	if len(seen) > 1 || strings.Contains(fmt.Sprint(seen), "false") {
+		t.Errorf("groups of one Token: %v", seen)
+	}
+}
+
+// A group is refused for what was asked with other volumes, also when those of
+// its snapshots are gone that have the names of the new ones.
+func TestGroupOther(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	d := s.open(t, nil)
+	_, ids := s.together(2)
+	snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, snap := range snaps {
+		if strings.HasSuffix(snap.Ref.ID, "-0") {
+			if err := d.Delete(t.Context(), snap.Ref); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := d.CreateGroup(t.Context(), ids[:1], inGroup); !errors.Is(err, provider.ErrConflict) || s.points != 1 {
+		t.Errorf("%v, %d restore points", err, s.points)
+	}
+}
+
+// What is not a disk, has no key or has no room in a tag is refused before
+// anything is asked.
+func TestGroupArguments(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	d := s.open(t, nil)
+	for want, ids := range map[string][]string{
+		"no volumes": {}, "named twice": {diskPath + "x", strings.ToUpper(diskPath + "x")}, "not the resource ID": {"x"},
+		"has 300 characters": {diskPath + strings.Repeat("x", 300-len(diskPath))},
+	} {
+		if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+	if _, err := d.CreateGroup(t.Context(), []string{diskPath + "x"}, provider.SnapshotOptions{}); err == nil || !strings.Contains(err.Error(), "Token") {
+		t.Error(err)
+	}
+	if n := len(s.Seen("", "")); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+	_, ids := s.together(2)
+	s.disks[base(ids[1])].disk.Properties.Encryption = &armcompute.Encryption{DiskEncryptionSetID: p("the set")}
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), "Config.EncryptionSets") || len(s.Seen("PUT", "")) != 0 {
+		t.Errorf("a disk of another key: %v", err)
+	}
+	s.disks[base(ids[1])].disk.Properties.Encryption, s.disks[base(ids[1])].disk.Location = nil, p(there)
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), "in region "+there) {
+		t.Errorf("a disk of another region: %v", err)
+	}
+}
