@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 
 	"google.golang.org/api/compute/v1"
@@ -96,41 +97,73 @@ func (s *Snapshots) begin(ctx context.Context, m making) (*compute.Operation, er
 
 const unseen = 10 // how often it is looked for what was made, and is not there
 
-// frozen waits until the snapshot is there and its content no longer changes.
-// op is the operation that makes it, if it is known.
-func (s *Snapshots) frozen(ctx context.Context, name string, op *compute.Operation) (*compute.Snapshot, error) {
+// await looks until what an operation makes is as look wants it. op is the
+// operation, if it is known.
+func await[T any](ctx context.Context, s *Snapshots, what string, op *compute.Operation, look func(context.Context) (held *T, ok bool, err error)) (*T, error) {
 	for missing := 0; ; {
-		held, err := s.named(ctx, name)
-		switch {
-		case err != nil:
-			return nil, err
-		case held != nil && held.Status == "DELETING":
-			return nil, fmt.Errorf("snapshot %s of this Token is being deleted: use another Token, or wait", name)
-		case held != nil && held.Status != "CREATING":
-			return held, nil
+		held, ok, err := look(ctx)
+		if err != nil || ok {
+			return held, err
 		}
-		over := op == nil
-		if op != nil {
-			now, err := ask(ctx, s, func(ctx context.Context) (*compute.Operation, error) {
-				return s.client.GlobalOperations.Get(s.c.Project, op.Name).Context(ctx).Do()
-			})
-			if err != nil && !notFound(err) { // forgotten: it is long over
-				return nil, err
-			}
-			over = err != nil || now.Status == "DONE"
-			if err == nil && over && failed(now) != nil && !exists(failed(now)) {
-				return nil, failed(now)
-			}
+		over, err := s.over(ctx, op)
+		if err != nil && !exists(err) {
+			return nil, err
 		}
 		if held == nil && over {
 			if missing++; missing >= unseen {
-				return nil, fmt.Errorf("snapshot %s was made and is not there", name)
+				return nil, fmt.Errorf("%s was made and is not there", what)
 			}
 		}
 		if err := s.pause(ctx); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// over says whether an operation has ended, with its failure if it has failed.
+// One that is not known has ended.
+func (s *Snapshots) over(ctx context.Context, op *compute.Operation) (bool, error) {
+	if op == nil {
+		return true, nil
+	}
+	now, err := ask(ctx, s, func(ctx context.Context) (*compute.Operation, error) {
+		if op.Zone != "" {
+			return s.client.ZoneOperations.Get(s.c.Project, path.Base(op.Zone), op.Name).Context(ctx).Do()
+		}
+		return s.client.GlobalOperations.Get(s.c.Project, op.Name).Context(ctx).Do()
+	})
+	switch {
+	case notFound(err): // forgotten: it is long over
+		return true, nil
+	case err != nil:
+		return false, err
+	case now.Status != "DONE":
+		return false, nil
+	}
+	return true, failed(now)
+}
+
+// end waits until an operation has ended.
+func (s *Snapshots) end(ctx context.Context, op *compute.Operation) error {
+	for {
+		if over, err := s.over(ctx, op); over || err != nil {
+			return err
+		}
+		if err := s.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// frozen waits until the snapshot is there and its content no longer changes.
+func (s *Snapshots) frozen(ctx context.Context, name string, op *compute.Operation) (*compute.Snapshot, error) {
+	return await(ctx, s, "snapshot "+name, op, func(ctx context.Context) (*compute.Snapshot, bool, error) {
+		held, err := s.named(ctx, name)
+		if held != nil && held.Status == "DELETING" {
+			err = fmt.Errorf("snapshot %s of this Token is being deleted: use another Token, or wait", name)
+		}
+		return held, held != nil && held.Status != "CREATING", err
+	})
 }
 
 // named returns the snapshot of a name, or nil.

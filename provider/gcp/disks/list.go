@@ -31,11 +31,22 @@ func (s *Snapshots) List(ctx context.Context, tags map[string]string) iter.Seq2[
 }
 
 func (s *Snapshots) list(ctx context.Context, tags map[string]string) (found []provider.Snapshot, err error) {
+	all, err := s.labelled(ctx, labels(tags))
+	for _, held := range all {
+		if snap := s.snapshot(held); snap.Ref.Region == s.c.Location && has(snap.Tags, tags) {
+			found = append(found, snap)
+		}
+	}
+	return found, err
+}
+
+// labelled are the snapshots of the project that have all the labels.
+func (s *Snapshots) labelled(ctx context.Context, labels map[string]string) (found []*compute.Snapshot, err error) {
 	for token := ""; ; {
 		page, err := ask(ctx, s, func(ctx context.Context) (*compute.SnapshotList, error) {
 			call := s.client.Snapshots.List(s.c.Project).MaxResults(500)
-			if len(tags) > 0 {
-				call.Filter(filter(tags))
+			if len(labels) > 0 {
+				call.Filter(filter(labels))
 			}
 			if token != "" {
 				call.PageToken(token)
@@ -46,9 +57,8 @@ func (s *Snapshots) list(ctx context.Context, tags map[string]string) (found []p
 			return nil, err
 		}
 		for _, held := range page.Items {
-			snap := s.snapshot(held)
-			if held.Status != "DELETING" && snap.Ref.Region == s.c.Location && has(snap.Tags, tags) {
-				found = append(found, snap)
+			if held.Status != "DELETING" {
+				found = append(found, held)
 			}
 		}
 		if token = page.NextPageToken; token == "" {
@@ -79,22 +89,9 @@ func (s *Snapshots) delete(ctx context.Context, ref provider.SnapshotRef) error 
 	if err != nil {
 		return err
 	}
-	for {
-		now, err := ask(ctx, s, func(ctx context.Context) (*compute.Operation, error) {
-			return s.client.GlobalOperations.Get(s.c.Project, op.Name).Context(ctx).Do()
-		})
-		switch {
-		case err != nil && !notFound(err):
-			return err
-		case err != nil || now.Status == "DONE":
-			if err == nil && failed(now) != nil {
-				return failed(now)
-			}
-			s.drop(ctx, held) // of a copy that was given up
-			return nil
-		}
-		if err := s.pause(ctx); err != nil {
-			return err
-		}
+	if err := s.end(ctx, op); err != nil {
+		return err
 	}
+	s.drop(ctx, held) // of a copy that was given up
+	return nil
 }

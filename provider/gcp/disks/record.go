@@ -67,9 +67,8 @@ func labels(tags map[string]string) map[string]string {
 	return all
 }
 
-// filter asks for the labels of tags.
-func filter(tags map[string]string) string {
-	all := labels(tags)
+// filter asks for labels.
+func filter(all map[string]string) string {
 	var terms []string
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		terms = append(terms, "(labels."+k+"="+all[k]+")")

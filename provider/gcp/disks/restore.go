@@ -69,36 +69,12 @@ func (s *Snapshots) disk(ctx context.Context, ref provider.SnapshotRef, zone, na
 	return held, nil
 }
 
-// appears waits until a disk is there. op is the operation that makes it, if it
-// is known.
+// appears waits until a disk is there.
 func (s *Snapshots) appears(ctx context.Context, zone, name string, op *compute.Operation) (*compute.Disk, error) {
-	for missing := 0; ; {
+	return await(ctx, s, "disk "+name+" in "+zone, op, func(ctx context.Context) (*compute.Disk, bool, error) {
 		held, err := s.diskNamed(ctx, zone, name)
-		if held != nil || err != nil {
-			return held, err
-		}
-		over := op == nil
-		if op != nil {
-			now, err := ask(ctx, s, func(ctx context.Context) (*compute.Operation, error) {
-				return s.client.ZoneOperations.Get(s.c.Project, zone, op.Name).Context(ctx).Do()
-			})
-			if err != nil && !notFound(err) {
-				return nil, err
-			}
-			over = err != nil || now.Status == "DONE"
-			if err == nil && over && failed(now) != nil && !exists(failed(now)) {
-				return nil, failed(now)
-			}
-		}
-		if over {
-			if missing++; missing >= unseen {
-				return nil, fmt.Errorf("disk %s was made in %s and is not there", name, zone)
-			}
-		}
-		if err := s.pause(ctx); err != nil {
-			return nil, err
-		}
-	}
+		return held, held != nil, err
+	})
 }
 
 // diskNamed returns the disk of a name, or nil.
