@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"google.golang.org/api/compute/v1"
@@ -93,21 +94,31 @@ func (s *Snapshots) locationExists(ctx context.Context, region string) error {
 	return nil
 }
 
-// clear deletes the disk that a copy has passed through, once the copy does not
-// need it. If it cannot, whoever asks next does.
+// clear deletes what a snapshot was made through, the disk of a copy or the
+// instant group, once it does not need it. If it cannot, whoever asks next does.
 func (s *Snapshots) clear(ctx context.Context, held *compute.Snapshot) {
-	if held.Status == "READY" {
+	if held.Status == "READY" || held.Status == "FAILED" {
 		s.drop(ctx, held)
 	}
 }
 
 func (s *Snapshots) drop(ctx context.Context, held *compute.Snapshot) {
+	switch r := read(held.Description); {
+	case r.Group != nil:
+		s.dropInstant(ctx, held)
+	case r.Source != "":
+		s.dropDisk(ctx, held)
+	}
+}
+
+func (s *Snapshots) dropDisk(ctx context.Context, held *compute.Snapshot) {
+	copied := strconv.FormatUint(held.Id, 10) // its name may be given again
 	s.mu.Lock()
-	done := s.cleared[held.Name]
+	done := s.cleared[copied]
 	s.mu.Unlock()
 	// Only a copy and its disk have one name, which is a hash.
 	zone, name, ok := strings.Cut(strings.TrimPrefix(short(held.SourceDisk), "zones/"), "/disks/")
-	if done || !ok || name != held.Name || read(held.Description).Source == "" {
+	if done || !ok || name != held.Name {
 		return
 	}
 	id := requestID()
@@ -116,7 +127,7 @@ func (s *Snapshots) drop(ctx context.Context, held *compute.Snapshot) {
 	})
 	if notFound(err) { // the deletion itself may still fail
 		s.mu.Lock()
-		s.cleared[held.Name] = true
+		s.cleared[copied] = true
 		s.mu.Unlock()
 	}
 }

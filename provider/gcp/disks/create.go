@@ -111,7 +111,7 @@ func await[T any](ctx context.Context, s *Snapshots, what string, op *compute.Op
 		}
 		if held == nil && over {
 			if missing++; missing >= unseen {
-				return nil, fmt.Errorf("%s was made and is not there", what)
+				return nil, &unseenError{what}
 			}
 		}
 		if err := s.pause(ctx); err != nil {

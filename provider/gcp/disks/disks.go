@@ -79,20 +79,21 @@ const (
 )
 
 // Snapshots are the snapshots of one location as a [provider.Snapshotter], with
-// copies and sharing. It is safe for concurrent use.
+// copies, groups and sharing. It is safe for concurrent use.
 type Snapshots struct {
 	c       Config
 	service *conn.Service
 	client  *compute.Service
 
 	mu      sync.Mutex
-	cleared map[string]bool // copies whose disk is known to be gone
+	cleared map[string]bool // IDs of copies whose disk, and of groups whose instant group, is known to be gone
 }
 
 var (
-	_ provider.Snapshotter    = (*Snapshots)(nil)
-	_ provider.SnapshotCopier = (*Snapshots)(nil)
-	_ provider.SnapshotSharer = (*Snapshots)(nil)
+	_ provider.Snapshotter      = (*Snapshots)(nil)
+	_ provider.SnapshotCopier   = (*Snapshots)(nil)
+	_ provider.GroupSnapshotter = (*Snapshots)(nil)
+	_ provider.SnapshotSharer   = (*Snapshots)(nil)
 )
 
 var (

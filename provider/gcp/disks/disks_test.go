@@ -60,6 +60,10 @@ func TestSnapshotter(t *testing.T) {
 			return content, nil
 		},
 		Second: func() (provider.Snapshotter, error) { return open(t, s, nil), nil },
+		Together: func(_ context.Context, ids []string) error {
+			s.Set("resourcePolicies", []string{s.ResourcePolicy(home, nil)}, ids...)
+			return nil
+		},
 		Region: away, InRegion: func() (provider.Snapshotter, error) { return open(t, s, inAway), nil },
 		Others:     []string{"serviceAccount:a@standby.iam.gserviceaccount.com", "user:B@example.com"},
 		SharedWith: func(_ context.Context, ref provider.SnapshotRef) ([]string, error) { return sharedWith(s, ref.ID), nil },
@@ -67,6 +71,9 @@ func TestSnapshotter(t *testing.T) {
 	})
 	if left := s.Disks(); len(left) > 0 {
 		t.Errorf("left are the disks %q", left)
+	}
+	if left := s.InstantGroups(); len(left) > 0 {
+		t.Errorf("left are the instant snapshot groups %q", left)
 	}
 }
 
@@ -88,20 +95,53 @@ func TestGCP(t *testing.T) {
 		}
 	}
 	own := zone[:strings.LastIndexByte(zone, '-')]
-	v := &volumes{client, project, zone}
+	v := &volumes{Service: client, project: project, zone: zone}
+	t.Cleanup(func() {
+		for _, policy := range v.policies { // their disks are gone
+			if _, err := client.ResourcePolicies.Delete(project, own, policy).Do(); err != nil {
+				t.Errorf("left is the policy %s: %v", policy, err)
+			}
+		}
+	})
 	providertest.TestSnapshotter(t, func(t *testing.T) provider.Snapshotter {
 		e, err := open(own)()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return e
-	}, providertest.SnapshotterOptions{NewVolume: v.make, DeleteVolume: v.remove, Second: open(own), Region: region, InRegion: open(region), Patience: time.Hour})
+	}, providertest.SnapshotterOptions{NewVolume: v.make, DeleteVolume: v.remove, Second: open(own), Together: v.together,
+		Region: region, InRegion: open(region), Patience: time.Hour})
 }
 
 // volumes makes and deletes disks at Google.
 type volumes struct {
 	*compute.Service
 	project, zone string
+	policies      []string
+}
+
+// together gives disks a policy that they have in common.
+func (v *volumes) together(ctx context.Context, ids []string) error {
+	region, name := v.zone[:strings.LastIndexByte(v.zone, '-')], fmt.Sprintf("holdfast-check-%d", time.Now().UnixNano())
+	op, err := v.ResourcePolicies.Insert(v.project, region, &compute.ResourcePolicy{Name: name, DiskConsistencyGroupPolicy: &compute.ResourcePolicyDiskConsistencyGroupPolicy{}}).Context(ctx).Do()
+	for err == nil && op.Status != "DONE" {
+		op, err = v.RegionOperations.Wait(v.project, region, op.Name).Context(ctx).Do()
+	}
+	if err != nil {
+		return err
+	}
+	v.policies = append(v.policies, name)
+	for _, id := range ids {
+		op, err := v.Disks.AddResourcePolicies(v.project, v.zone, id[strings.LastIndexByte(id, '/')+1:],
+			&compute.DisksAddResourcePoliciesRequest{ResourcePolicies: []string{"projects/" + v.project + "/regions/" + region + "/resourcePolicies/" + name}}).Context(ctx).Do()
+		for err == nil && op.Status != "DONE" {
+			op, err = v.ZoneOperations.Wait(v.project, v.zone, op.Name).Context(ctx).Do()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (v *volumes) make(ctx context.Context, _ []byte) (string, error) {

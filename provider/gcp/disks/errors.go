@@ -38,6 +38,21 @@ func notFound(err error) bool {
 	return ok && e.Code == http.StatusNotFound && !aProject.MatchString(e.Message)
 }
 
+// A vanished is what went wrong with something beside what the caller has named:
+// that it is not there does not mean that a snapshot or a volume is not.
+type vanished struct {
+	what string
+	err  error
+}
+
+func (v *vanished) Error() string { return v.what + ": " + v.err.Error() }
+func (v *vanished) Unwrap() error { return v.err }
+
+// An unseenError is that what was made is not there.
+type unseenError struct{ what string }
+
+func (u *unseenError) Error() string { return u.what + " was made and is not there" }
+
 // exists: there is something of that name already.
 func exists(err error) bool {
 	if f, ok := errors.AsType[*failure](err); ok {
@@ -48,7 +63,7 @@ func exists(err error) bool {
 
 // meaning is the error of package provider that an answer stands for.
 func meaning(err error) error {
-	if notFound(err) {
+	if _, beside := errors.AsType[*vanished](err); !beside && notFound(err) {
 		return provider.ErrNotFound
 	}
 	return conn.Permission(err)

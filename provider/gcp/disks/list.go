@@ -92,6 +92,6 @@ func (s *Snapshots) delete(ctx context.Context, ref provider.SnapshotRef) error 
 	if err := s.end(ctx, op); err != nil {
 		return err
 	}
-	s.drop(ctx, held) // of a copy that was given up
+	s.drop(ctx, held) // of a copy or a group that was given up
 	return nil
 }

@@ -24,8 +24,32 @@ const (
 // A record is what the description of a snapshot or a disk says about it.
 type record struct {
 	Source string            `json:"source,omitempty"` // of a disk, and of a copy: the snapshot it is made of
-	Volume string            `json:"volume,omitempty"` // of a copy: the volume of its source
+	Volume string            `json:"volume,omitempty"` // of a copy: the volume of its source; of one of a group: its volume
+	Group  *group            `json:"group,omitempty"`  // of one of a group, and of the instant group
 	Tags   map[string]string `json:"tags,omitempty"`
+}
+
+// A group is what says which snapshots belong together, and are of one moment.
+type group struct {
+	Name    string `json:"name"`    // of the instant group
+	Volumes string `json:"volumes"` // their hash
+	Size    int    `json:"size"`
+	Moment  string `json:"moment,omitempty"`  // ID of the instant group
+	Instant string `json:"instant,omitempty"` // ID of the instant snapshot
+}
+
+func (g *group) volumes() string {
+	if g == nil {
+		return ""
+	}
+	return g.Volumes
+}
+
+func (g *group) moment() string {
+	if g == nil {
+		return ""
+	}
+	return g.Moment
 }
 
 type description struct {
@@ -46,7 +70,11 @@ func (r record) write() (string, map[string]string, error) {
 	case len(r.Tags) > maxTags:
 		return "", nil, fmt.Errorf("%d tags, want at most %d", len(r.Tags), maxTags)
 	}
-	return string(b), labels(r.Tags), nil
+	all := labels(r.Tags)
+	if r.Group != nil {
+		all[labelGroup] = r.Group.Name
+	}
+	return string(b), all, nil
 }
 
 // read returns what write has written; of what others have made it is empty.

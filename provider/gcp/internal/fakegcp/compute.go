@@ -26,6 +26,7 @@ type Compute struct {
 	requests  map[string]string         // request ID: the operation
 	fail      map[string]string         // method: the code with which its next operation ends
 	made      int
+	groups
 }
 
 type diskState struct {
@@ -52,7 +53,8 @@ type opState struct {
 // NewCompute starts one.
 func NewCompute(t testing.TB) *Compute {
 	c := &Compute{PageSize: 2, disks: map[string]*diskState{}, snapshots: map[string]*snapshotState{}, ops: map[string]*opState{},
-		requests: map[string]string{}, fail: map[string]string{}}
+		requests: map[string]string{}, fail: map[string]string{},
+		groups: groups{map[string]map[string]any{}, map[string]*groupState{}, map[string]*instantState{}}}
 	c.Server = start(t, "compute/v1/compute-api.json", c.serve)
 	return c
 }
@@ -94,7 +96,13 @@ func (c *Compute) Write(disk string, content []byte) {
 func (c *Compute) DeleteDisk(disk string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.deleteDisk(disk)
+}
+
+// deleteDisk removes a disk, and with it its instant snapshots.
+func (c *Compute) deleteDisk(disk string) {
 	delete(c.disks, disk)
+	maps.DeleteFunc(c.instants, func(_ string, i *instantState) bool { return i.attributes["sourceDisk"] == projectURL+disk })
 }
 
 // Disks are the paths of all disks.
@@ -178,7 +186,7 @@ func (c *Compute) serve(r *Request) (any, *Fault) {
 				return nil, faultf(http.StatusBadRequest, "resourceInUseByAnotherResource", "", "The disk resource 'projects/p/%s' is already being used by a snapshot", path)
 			}
 		}
-		return c.operation(r, path, func() { delete(c.disks, path) }), nil
+		return c.operation(r, path, func() { c.deleteDisk(path) }), nil
 	case "compute.globalOperations.get", "compute.zoneOperations.get":
 		return c.getOperation(r.Parts["operation"], zone)
 	case "compute.regions.get":
@@ -187,7 +195,7 @@ func (c *Compute) serve(r *Request) (any, *Fault) {
 		}
 		return nil, missing("regions/" + r.Parts["region"])
 	}
-	return nil, faultf(http.StatusNotImplemented, "notImplemented", "", "%s is not known here", r.Method)
+	return c.serveGroups(r)
 }
 
 // operation begins one, which is over a few requests later.
@@ -210,6 +218,7 @@ func (c *Compute) operation(r *Request, target string, done func()) map[string]a
 		if what == "insert" {
 			delete(c.snapshots, target[strings.LastIndexByte(target, '/')+1:])
 			delete(c.disks, target)
+			delete(c.groups.groups, target)
 		}
 	}
 	c.ops[name] = &opState{attributes: attributes, done: done}
@@ -229,6 +238,7 @@ func (c *Compute) getOperation(name, zone string) (any, *Fault) {
 
 // pass takes all operations further: time passes with each request.
 func (c *Compute) pass() {
+	c.passGroups()
 	for _, op := range c.ops {
 		op.asked++
 		switch op.asked {
@@ -276,18 +286,25 @@ func (c *Compute) insertSnapshot(r *Request) (any, *Fault) {
 		return nil, fault
 	}
 	name, _ := body["name"].(string)
-	source, _ := body["sourceDisk"].(string)
-	path := strings.TrimPrefix(source, "projects/p/")
-	disk := c.disks[path]
-	switch {
-	case disk == nil:
-		return nil, missing(path)
-	case c.snapshots[name] != nil:
+	if c.snapshots[name] != nil {
 		return nil, faultf(http.StatusConflict, "alreadyExists", "", "The resource 'projects/p/global/snapshots/%s' already exists", name)
 	}
+	if body["sourceInstantSnapshot"] != nil {
+		if fault := c.snapshotOfInstant(body); fault != nil {
+			return nil, fault
+		}
+	} else {
+		source, _ := body["sourceDisk"].(string)
+		path := strings.TrimPrefix(source, "projects/p/")
+		disk := c.disks[path]
+		if disk == nil {
+			return nil, missing(path)
+		}
+		maps.Copy(body, map[string]any{"diskSizeGb": disk.attributes["sizeGb"], "sourceDisk": projectURL + path, "sourceDiskId": disk.attributes["id"]})
+	}
 	c.made++
-	maps.Copy(body, map[string]any{"kind": "compute#snapshot", "id": fmt.Sprint(1000 + c.made), "status": "CREATING", "diskSizeGb": disk.attributes["sizeGb"],
-		"sourceDisk": projectURL + path, "sourceDiskId": disk.attributes["id"], "creationTimestamp": now(), "selfLink": projectURL + "global/snapshots/" + name})
+	maps.Copy(body, map[string]any{"kind": "compute#snapshot", "id": fmt.Sprint(1000 + c.made), "status": "CREATING", "labelFingerprint": fingerprint(c.made),
+		"creationTimestamp": now(), "selfLink": projectURL + "global/snapshots/" + name})
 	c.snapshots[name] = &snapshotState{attributes: body}
 	return c.operation(r, "global/snapshots/"+name, nil), nil
 }
@@ -300,11 +317,15 @@ func (c *Compute) step(s *snapshotState) {
 	switch {
 	case s.stuck != "":
 		status = s.stuck
+	case status == "READY" || status == "FAILED":
+	case !c.uploads(s):
+		status = "FAILED"
 	case status == "CREATING" && s.asked > 3:
 		status = "UPLOADING"
-		path := strings.TrimPrefix(s.attributes["sourceDisk"].(string), projectURL)
-		if d := c.disks[path]; d != nil {
-			s.content = slices.Clone(d.content)
+		if source, ok := s.attributes["sourceDisk"].(string); ok {
+			if d := c.disks[strings.TrimPrefix(source, projectURL)]; d != nil {
+				s.content = slices.Clone(d.content)
+			}
 		}
 	case status == "UPLOADING" && s.asked > 6:
 		status = "READY"
@@ -350,13 +371,7 @@ func (c *Compute) listSnapshots(r *Request) (any, *Fault) {
 			all = append(all, maps.Clone(s.attributes))
 		}
 	}
-	from, _ := strconv.Atoi(r.URL.Query().Get("pageToken"))
-	to := min(from+c.PageSize, len(all))
-	out := map[string]any{"kind": "compute#snapshotList", "items": append([]any{}, all[min(from, to):to]...)}
-	if to < len(all) {
-		out["nextPageToken"] = strconv.Itoa(to)
-	}
-	return out, nil
+	return c.page(r, "compute#snapshotList", all), nil
 }
 
 func (c *Compute) deleteSnapshot(r *Request) (any, *Fault) {

@@ -44,8 +44,9 @@ type method struct {
 	Request    *schema
 	Response   *schema
 
-	match *regexp.Regexp
-	names []string // of the parts of the path
+	match    *regexp.Regexp
+	names    []string // of the parts of the path
+	segments []string // of the path, empty where there is a part
 }
 
 type resource struct {
@@ -107,6 +108,12 @@ func (d *document) collect(r *resource) {
 			path += regexp.QuoteMeta(flat[last:at[0]]) + "([^/]+)"
 			last = at[1]
 		}
+		for segment := range strings.SplitSeq("/"+d.ServicePath+flat, "/") {
+			if strings.Contains(segment, "{") {
+				segment = ""
+			}
+			m.segments = append(m.segments, segment)
+		}
 		m.match = regexp.MustCompile(path + regexp.QuoteMeta(flat[last:]) + "$")
 		d.methods = append(d.methods, m)
 	}
@@ -117,9 +124,14 @@ func (d *document) collect(r *resource) {
 
 // find returns the method of a request, and the parts of its path.
 func (d *document) find(httpMethod, path string) (*method, map[string]string) {
+	segments := strings.Split(path, "/")
 	for _, m := range d.methods {
+		// There are a thousand expressions, and a test asks thousands of times.
+		if m.HTTPMethod != httpMethod || !slices.EqualFunc(m.segments, segments, func(a, b string) bool { return a == "" || a == b }) {
+			continue
+		}
 		found := m.match.FindStringSubmatch(path)
-		if m.HTTPMethod != httpMethod || found == nil {
+		if found == nil {
 			continue
 		}
 		parts := map[string]string{}
