@@ -56,7 +56,7 @@ func newGrouping(volumes []string, o provider.SnapshotOptions) (*grouping, error
 		zones[g.zone] = true
 	}
 	if len(zones) > 1 {
-		return nil, fmt.Errorf("Compute Engine freezes at one moment the disks of one zone only, and these are %s: %w",
+		return nil, fmt.Errorf("only disks of one zone are frozen at one moment, and these are %s: %w",
 			strings.Join(g.volumes, ", "), errors.ErrUnsupported)
 	}
 	for i, v := range g.volumes { // whether there is room for the tags
@@ -315,7 +315,7 @@ func (s *Snapshots) prepare(ctx context.Context, g *grouping) (policy string, er
 	}
 	if policy == "" {
 		region := g.zone[:max(strings.LastIndexByte(g.zone, '-'), 0)]
-		return "", fmt.Errorf("Compute Engine freezes at one moment only the disks of one resource policy of consistency, and %s. "+
+		return "", fmt.Errorf("only disks of one resource policy of consistency are frozen at one moment, and %s. "+
 			"Make one (gcloud compute resource-policies create disk-consistency-group POLICY --region=%s), and give it to each "+
 			"(gcloud compute disks add-resource-policies DISK --zone=%s --resource-policies=POLICY): %w",
 			strings.Join(has, ", "), region, g.zone, errors.ErrUnsupported)

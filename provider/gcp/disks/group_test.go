@@ -125,7 +125,7 @@ func TestGroupApart(t *testing.T) {
 		w + " has regions/":             {w, none},
 		none + " has none":              {none},
 		scheduled + " has none":         {scheduled, v[0]},
-		"one zone only":                 {v[0], elsewhere},
+		"only disks of one zone":        {v[0], elsewhere},
 		v[1] + " is of type hyperdisk":  {v[0], v[1]},
 		"regions/europe-west3/disks/d ": {"regions/europe-west3/disks/d"},
 	} {
