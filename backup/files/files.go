@@ -48,7 +48,9 @@
 //	           becomes what the point says, and other files stay.
 //	mirror     "true" deletes other files too, and directories that are in
 //	           the way; it wants overwrite. What [Config].Exclude keeps out
-//	           of backups is spared, and so is what is not selected.
+//	           of backups is spared, and so is what is not selected, and
+//	           what is missing from the point because it could not be read.
+//	           A point that misses more than it names is refused.
 //	compare    of a file that is there. "content", the default, reads it.
 //	           "times" believes that it is right if size and modification
 //	           time are.

@@ -152,6 +152,16 @@ func TestUnreadable(t *testing.T) {
 	if p.Stats.Items != 3 {
 		t.Errorf("%d items, want 3: the root, dir, good", p.Stats.Items)
 	}
+	// Nor is it what has been added since, which a mirror would delete.
+	must(t, os.Chmod(filepath.Join(root, "dir"), 0o755))
+	write(t, root, "badly", "extra")
+	_, err = restored(t, r, p.ID, newTarget(t, files.Config{Root: root}), root, "overwrite=true", "mirror=true")
+	must(t, err, os.Chmod(filepath.Join(root, "dir"), 0o755)) // as it was, it was restored
+	for rel, want := range map[string]bool{"good": true, "bad": true, "dir/in": true, "badly": false} {
+		if _, err := os.Lstat(filepath.Join(root, rel)); (err == nil) != want {
+			t.Errorf("after a mirror of what could be read: %s: %v", rel, err)
+		}
+	}
 }
 
 // A file that never holds still is kept as it was read last, with a warning.

@@ -3,9 +3,12 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/holdfast-go/holdfast/backup"
 )
@@ -66,7 +69,7 @@ func (t *Target) comparer(ctx context.Context, v *backup.View, d backup.Destinat
 	}
 	sel, err := newSelection(o)
 	if err == nil {
-		err = sel.resolve(ctx, v)
+		err = errors.Join(mirrorable(o, v.Point()), sel.resolve(ctx, v))
 	}
 	if err != nil {
 		return nil, err
@@ -81,7 +84,24 @@ func (t *Target) comparer(ctx context.Context, v *backup.View, d backup.Destinat
 
 // extra reports whether a restore deletes what is there and not in the point.
 func (r *restorer) extra(rel string, l *local) bool {
-	return r.o.mirror && rel != rootPath && r.sel.has(rel) && !r.t.excluded(rel, l.name)
+	return r.o.mirror && rel != rootPath && r.sel.has(rel) && !r.t.excluded(rel, l.name) && !r.unread(rel)
+}
+
+// unread: a warning of the point is about this path or a directory above it, so
+// that it may have been there, and could not be read.
+func (r *restorer) unread(rel string) bool {
+	return slices.ContainsFunc(r.v.Point().Warnings, func(w backup.Warning) bool {
+		return rel == w.Path || strings.HasPrefix(rel, w.Path+"/") || w.Path == rootPath
+	})
+}
+
+// mirrorable refuses a mirror of a point that misses more than it names.
+func mirrorable(o options, p backup.Point) error {
+	if !o.mirror || p.WarningCount <= int64(len(p.Warnings)) {
+		return nil
+	}
+	return fmt.Errorf("destination: option mirror: %d parts are missing from the point, which names the first %d, so that what else is to be deleted is not known",
+		p.WarningCount, len(p.Warnings))
 }
 
 // enters reports whether a restore may change what is in a directory.

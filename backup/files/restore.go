@@ -29,7 +29,7 @@ func (t *Target) Restore(ctx context.Context, v *backup.View, d backup.Destinati
 func (t *Target) restore(ctx context.Context, v *backup.View, location string, o options) error {
 	sel, err := newSelection(o)
 	if err == nil {
-		err = sel.resolve(ctx, v)
+		err = errors.Join(mirrorable(o, v.Point()), sel.resolve(ctx, v))
 	}
 	if err != nil {
 		return err
