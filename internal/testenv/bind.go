@@ -23,6 +23,7 @@ import (
 //	signed.test.  signed in place (dnssec-policy)
 //	inline.test.  signed inline: what is served has a serial of its own
 //	policy.test.  the key may change A records below free.policy.test. only
+//	child.plain.test.  is served beside the zone that it is below
 //
 // In plain.test. is a wildcard, *.wild.plain.test., of types A and TXT.
 type DNS struct {
@@ -84,7 +85,7 @@ const (
 )
 
 var bindZones = []struct{ name, policy string }{
-	{"plain.test", bindAll}, {"quiet.test", bindAll},
+	{"plain.test", bindAll}, {"child.plain.test", bindAll}, {"quiet.test", bindAll},
 	{"signed.test", bindSigning + " inline-signing no;"}, {"inline.test", bindSigning + " inline-signing yes;"},
 	{"policy.test", "update-policy { grant holdfast. subdomain free.policy.test. A; };"},
 }

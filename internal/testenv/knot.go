@@ -15,7 +15,8 @@ import (
 var knot = image{"knot", debian{packages: []string{"knot"}}}
 
 // Knot starts a primary Knot DNS, unless the process has done so, with the
-// zones plain.test. and signed.test. (signed in place). It has no secondary.
+// zones plain.test., child.plain.test. and signed.test. (signed in place). It has
+// no secondary.
 func Knot(t testing.TB) *DNS {
 	t.Helper()
 	return once(t, knot.name, func() *DNS {
@@ -27,7 +28,7 @@ func Knot(t testing.TB) *DNS {
 			"key:\n  - id: holdfast.\n    algorithm: hmac-sha256\n    secret: " + d.Secret + "\n" +
 			"acl:\n  - id: holdfast\n    key: holdfast.\n    action: [query, update]\nzone:\n"
 		run := "set -e\nmkdir -p /run/knot /var/lib/knot\ncd /var/lib/knot\n"
-		for zone, more := range map[string]string{"plain.test": "", "signed.test": "    dnssec-signing: on\n"} {
+		for zone, more := range map[string]string{"plain.test": "", "child.plain.test": "", "signed.test": "    dnssec-signing: on\n"} {
 			conf += fmt.Sprintf("  - domain: %s\n    storage: /var/lib/knot\n    file: %s.zone\n    acl: holdfast\n%s", zone, zone, more)
 			run += fmt.Sprintf("cat > %s.zone <<'END'\n$TTL 60\n@ SOA ns1 admin 1 3600 600 86400 60\n@ NS ns1\nns1 A 127.0.0.1\nEND\n", zone)
 		}

@@ -51,7 +51,8 @@
 // signature and the authoritative bit: so it sees every Swap that has
 // returned. What a wildcard makes up for a name is not the name's; to tell, a
 // name whose neighbours get answers is looked for by an UPDATE that has
-// prerequisites alone.
+// prerequisites alone. A name in a zone below this one is an error, whether it is
+// delegated to another server or served by the same.
 //
 // Status compares serials: a change is in sync when the primary and all
 // secondaries, or all servers in the zone's NS records, have a later one than

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/internal/testenv"
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/rfc2136"
 )
 
 // Every type comes back in canonical form, and can be swapped by that.
@@ -198,6 +199,34 @@ func TestDelegated(t *testing.T) {
 	_, err = z.Swap(t.Context(), provider.Change{New: set("www."+sub, "A", time.Minute, "192.0.2.1")})
 	if err == nil || errors.Is(err, provider.ErrConflict) {
 		t.Errorf("swap: %v", err)
+	}
+}
+
+// So is one in a zone that the same server serves, which answers for it with
+// authority and does not look for it in the zone that is updated.
+func TestZoneBelow(t *testing.T) {
+	for server, of := range map[string]func(testing.TB, string) rfc2136.Config{"BIND": bind, "Knot": knot} {
+		above, below := open(t, of(t, "plain.test.")), open(t, of(t, "child.plain.test."))
+		a, cname := fresh("child.plain.test."), fresh("child.plain.test.")
+		held := set(a, "A", time.Minute, "192.0.2.1")
+		swap(t, below, nil, held)
+		swap(t, below, nil, set(cname, "CNAME", time.Minute, "ns1.plain.test."))
+		for _, name := range []string{a, cname, fresh("child.plain.test."), "child.plain.test.", "x." + a} {
+			_, err := above.Get(t.Context(), name, "A")
+			if err == nil || errors.Is(err, provider.ErrNotFound) || !strings.Contains(err.Error(), "in zone child.plain.test.") {
+				t.Errorf("%s: get %s: %v", server, name, err)
+			}
+			next := set(name, "A", time.Minute, "192.0.2.2")
+			for _, c := range []provider.Change{{New: next}, {Old: held, New: next}} {
+				if name != a && c.Old != nil {
+					continue
+				}
+				_, err := above.Swap(t.Context(), c)
+				if err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "in zone child.plain.test.") {
+					t.Errorf("%s: swap %s: %v", server, name, err)
+				}
+			}
+		}
 	}
 }
 

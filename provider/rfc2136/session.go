@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,9 @@ func soaOf(r *dns.Msg, zone, server string) (*dns.SOA, error) {
 // those that a wildcard or a DNAME makes up for it.
 func (s *session) lookup(ctx context.Context, name string, typ uint16) ([]dns.RR, error) {
 	r, err := s.query(ctx, name, typ)
+	if err == nil {
+		err = s.ours(ctx, name, r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +145,40 @@ func (s *session) lookup(ctx context.Context, name string, typ uint16) ([]dns.RR
 		return nil, err
 	}
 	return own, nil
+}
+
+// ours refuses an answer from a zone below this one that the same server serves:
+// an update of this zone does not reach it, and what it puts in the place of such
+// a name in this one nobody sees.
+func (s *session) ours(ctx context.Context, name string, r *dns.Msg) error {
+	in := zoneOf(r, name)
+	if in == "" && name != s.z.c.Zone { // a server of few words
+		ask := name
+		if own := ownedBy(r.Answer, name); len(own) > 0 && own[0].Header().Rrtype == dns.TypeCNAME {
+			i, _ := dns.NextLabel(name, 0) // no CNAME is at the top of a zone
+			ask = name[i:]
+		}
+		r, err := s.query(ctx, ask, dns.TypeSOA)
+		if err != nil {
+			return err
+		}
+		in = zoneOf(r, name)
+	}
+	if in != "" && in != s.z.c.Zone && dns.IsSubDomain(s.z.c.Zone, in) {
+		return fmt.Errorf("%s is not in zone %s: %s serves it in zone %s, which has to be Config.Zone for it", name, s.z.c.Zone, s.server, in)
+	}
+	return nil
+}
+
+// zoneOf is the zone of a name that an answer says it is from, or empty.
+func zoneOf(r *dns.Msg, name string) string {
+	for i, rr := range slices.Concat(r.Ns, r.Answer) {
+		h := rr.Header()
+		if owner := dns.CanonicalName(h.Name); (h.Rrtype == dns.TypeSOA || h.Rrtype == dns.TypeNS && i < len(r.Ns)) && dns.IsSubDomain(owner, name) {
+			return owner
+		}
+	}
+	return ""
 }
 
 func ownedBy(rrs []dns.RR, name string) (own []dns.RR) {
