@@ -83,7 +83,7 @@ func (r *restorer) candidates(ctx context.Context) iter.Seq2[candidate, error] {
 			}
 			// Never what a backup with this target leaves out.
 			rel, below := strings.CutPrefix(info.Key, r.location)
-			c.extra = (c.want == nil || w.gone) && below && r.sel.Has(rel) && sel.Has(rel) && !r.unread(rel)
+			c.extra = (c.want == nil || w.gone) && below && validKey(rel) && r.sel.Has(rel) && sel.Has(rel) && !r.unread(rel)
 			if !yield(c, nil) {
 				return
 			}

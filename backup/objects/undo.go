@@ -60,13 +60,6 @@ func (r *reading) secure(ctx context.Context, c change, rel string) error {
 	case Tag: // the point has its content
 		return r.describedAnew(ctx, k, known{c.want.it, c.want.meta})
 	}
-	if !validKey(rel) {
-		k.invalid = true
-		if !r.send(ctx, k) {
-			return context.Cause(ctx)
-		}
-		return nil
-	}
 	return r.read(ctx, k)
 }
 

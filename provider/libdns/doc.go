@@ -43,7 +43,7 @@
 // Readings are of the whole zone, as libdns has no other. Swaps of several
 // changes are [errors.ErrUnsupported], as are types other than A, AAAA, CNAME
 // and TXT: services and their libdns packages differ too much in how they
-// write the others.
+// write the others. A name that the zone delegates is in another one, and an error.
 //
 // Status asks the authoritative servers for the record set as the service has
 // it now; so an earlier change is in sync when the latest is.

@@ -29,6 +29,9 @@ func (z *Zone) get(ctx context.Context, name, typ string) (*provider.RecordSet, 
 	if err != nil {
 		return nil, err
 	}
+	if err := view.uncut(name, z.c.Zone); err != nil {
+		return nil, err
+	}
 	rs := view[[2]string{name, typ}]
 	if rs == nil {
 		return nil, provider.ErrNotFound
@@ -69,6 +72,9 @@ func (z *Zone) swap(ctx context.Context, e dnsrecord.Change) error {
 	began := time.Now()
 	view, err := z.read(ctx)
 	if err != nil {
+		return err
+	}
+	if err := view.uncut(e.Name, z.c.Zone); err != nil {
 		return err
 	}
 	k := [2]string{e.Name, e.Type}
@@ -133,6 +139,16 @@ func (z *Zone) write(ctx context.Context, e dnsrecord.Change) error {
 		_, err = z.c.Provider.SetRecords(ctx, z.c.Zone, recs)
 	}
 	return err
+}
+
+// uncut refuses a name that the zone delegates.
+func (v zoneView) uncut(name, zone string) error {
+	for _, at := range dnsrecord.Cuts(name, zone) {
+		if v[[2]string{at, "NS"}] != nil {
+			return dnsrecord.Delegated(name, at, zone)
+		}
+	}
+	return nil
 }
 
 // hasPlace: a CNAME is alone (RFC 1034 section 3.6.2). What services do about

@@ -429,3 +429,22 @@ func TestTraffic(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the zone delegates is in another one. Written here, nobody would be told.
+func TestDelegated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{records: []upstream.RR{{Name: "sub", TTL: time.Minute, Type: "NS", Data: "ns.elsewhere.example."}}}
+		z := open(t, s)
+		for _, label := range []string{"sub", "www.sub", "_holdfast.www.sub"} {
+			_, getErr := z.Get(t.Context(), label+"."+testZone, "A")
+			for _, err := range []error{getErr, swap(z, nil, set(label, "A", time.Minute, "192.0.2.1"))} {
+				if err == nil || errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "NS records at sub."+testZone) {
+					t.Errorf("%s: %v", label, err)
+				}
+			}
+		}
+		if len(s.records) != 1 {
+			t.Errorf("written: %v", s.records)
+		}
+	})
+}

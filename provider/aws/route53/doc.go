@@ -15,9 +15,9 @@
 // whose Old and New are alike is a DELETE and a CREATE of the same: a condition
 // of the whole batch. All changes of a Swap must be in one zone.
 //
-// If the reply to a batch is lost, the SDK sends it again, and Route 53 refuses
-// it because it was applied. The zone is read then: if it holds every New, the
-// Swap has succeeded. Two swaps from one state to the very same content cannot
+// If the reply to a batch is lost, or is 5xx, the SDK sends it again, and Route 53
+// refuses it because it was applied. The zone is read then: if it holds every New,
+// the Swap has succeeded. Two swaps from one state to the very same content cannot
 // be told apart by that; the owner and the epoch that failover writes beside a
 // name make them differ. In all other cases of a lost reply the error is none
 // of package provider, since the outcome is not known.
@@ -41,6 +41,10 @@
 // it; with Config.Private, to the private one. If several zones have that name
 // the error lists them: put the ID of one into Config.Zones. Zones are listed
 // once; a name in none of them makes them be listed anew.
+//
+// A name at or below NS records of the zone is in another one, to which they
+// delegate it: that is an error, and never ErrNotFound. So the names between it
+// and the zone are read, too.
 //
 // # When us-east-1 is down
 //

@@ -97,6 +97,30 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
+// Route 53 says 503 of what has failed for the moment, and not that it has done
+// nothing: what it refuses after that may be what it has done.
+func TestDoneAndUnavailable(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	z := s.open(t, nil)
+	x, y := s.set("x", "A", "192.0.2.1"), s.set("x", "A", "192.0.2.2")
+	if _, err := z.Swap(t.Context(), provider.Change{New: x}); err != nil {
+		t.Fatal(err)
+	}
+	done, _ := wire.First(1, "POST", func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		if _, err := next(); err != nil {
+			return nil, err
+		}
+		return refusal(503, "ServiceUnavailable", "The request has failed due to a temporary failure of the server")(r, next)
+	})
+	s.Add(done)
+	ref, err := z.Swap(t.Context(), provider.Change{Old: x, New: y})
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow(t, z, ref)
+}
+
 // isUnknown: nobody may take the error for a certain answer.
 func isUnknown(t *testing.T, err error) {
 	t.Helper()

@@ -465,3 +465,29 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// What the zone delegates is in another one, of another account perhaps. Written
+// here it would be INSYNC, and nobody would be told.
+func TestDelegated(t *testing.T) {
+	s := newService(t)
+	s.put(t, types.ResourceRecordSet{Name: aws.String("sub." + s.zone), Type: types.RRTypeNs}, "ns.elsewhere.example.")
+	z := s.open(t, nil)
+	for _, x := range []string{"sub", "www.sub", "_holdfast.www.sub"} {
+		rs := s.set(x, "A", "192.0.2.1")
+		_, getErr := z.Get(t.Context(), rs.Name, "A")
+		_, swapErr := z.Swap(t.Context(), provider.Change{New: s.set("beside", "A", "192.0.2.1")}, provider.Change{New: rs})
+		for _, err := range []error{getErr, swapErr} {
+			if err == nil || errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "NS records at sub."+s.zone) {
+				t.Errorf("%s: %v", x, err)
+			}
+		}
+	}
+	if n := len(s.Seen("POST")); n > 0 {
+		t.Errorf("%d batches were sent", n)
+	}
+	// Its zone, made after the zones were listed, is found.
+	s.newZone(t, "sub."+s.zone, false)
+	if _, err := z.Swap(t.Context(), provider.Change{New: s.set("www.sub", "A", "192.0.2.1")}); err != nil {
+		t.Error(err)
+	}
+}

@@ -48,7 +48,7 @@ func (z *Zones) swap(ctx context.Context, wanted []provider.Change) (provider.Ch
 	switch {
 	case err == nil:
 		return ref, nil
-	case tries.Unanswered:
+	case tries.Unanswered || tries.Failed:
 		return z.outcome(ctx, in, changes, err)
 	case conn.CodeOf(err) == "InvalidChangeBatch":
 		return "", z.refusal(ctx, in, changes, err)
@@ -77,6 +77,9 @@ func (z *Zones) oneZone(ctx context.Context, changes []dnsrecord.Change) (in zon
 // its strings.
 func (z *Zones) prepare(ctx context.Context, in zone, changes []dnsrecord.Change) ([]types.Change, error) {
 	names, err := z.readAll(ctx, in, changes)
+	if err == nil {
+		err = z.uncut(ctx, in, names)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package route53
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -124,6 +126,29 @@ func (z *Zones) read(ctx context.Context, in zone, name string) (sets, error) {
 		}
 		ask.StartRecordName, ask.StartRecordType, ask.StartRecordIdentifier = page.NextRecordName, page.NextRecordType, page.NextRecordIdentifier
 	}
+}
+
+// uncut refuses names that the zone delegates, which are in another one, made
+// since the zones were listed or not this account's.
+func (z *Zones) uncut(ctx context.Context, in zone, names map[string]sets) error {
+	read := maps.Clone(names)
+	for name := range names {
+		for _, at := range dnsrecord.Cuts(name, in.name) {
+			s, ok := read[at]
+			if !ok {
+				var err error
+				if s, err = z.read(ctx, in, at); err != nil {
+					return err
+				}
+				read[at] = s
+			}
+			if slices.Contains(s.types(), "NS") {
+				z.forget()
+				return dnsrecord.Delegated(name, at, in.name)
+			}
+		}
+	}
+	return nil
 }
 
 func (s sets) types() (all []string) {

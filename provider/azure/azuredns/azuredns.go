@@ -154,6 +154,9 @@ func (z *Zones) get(ctx context.Context, name, typ string) (provider.RecordSet, 
 	if err != nil {
 		return provider.RecordSet{}, err
 	}
+	if err := in.uncut(ctx, name); err != nil {
+		return provider.RecordSet{}, err
+	}
 	held, err := in.read(ctx, name, typ)
 	switch {
 	case err != nil:

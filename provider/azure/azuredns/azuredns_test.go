@@ -82,10 +82,10 @@ func TestRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := s.Seen("", "")
-		if len(all) != 2 || all[0].Method != "GET" {
+		if len(all) != 3 || all[0].Method != "GET" || all[0].URL.Path != publicZone+"/NS/www" || all[1].Method != "GET" {
 			t.Fatalf("step %d: %d requests", i, len(all))
 		}
-		r := all[1]
+		r := all[2]
 		if r.Method != step.method || r.URL.Path != publicZone+"/A/www" || r.URL.Host != "management.azure.com" {
 			t.Errorf("step %d: %s %s", i, r.Method, r.URL)
 		}
@@ -441,5 +441,29 @@ func TestBringsNothingElse(t *testing.T) {
 	}
 	if !strings.Contains(string(out), "armdns") {
 		t.Error("go list does not name the SDK")
+	}
+}
+
+// What a public zone delegates is in another one. Written here it would be
+// accepted, and nobody would be told.
+func TestDelegated(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	ns, ttl := "ns.elsewhere.example.", int64(60)
+	s.store(key("example.com", "sub", "NS"), armdns.RecordSet{Properties: &armdns.RecordSetProperties{TTL: &ttl, NsRecords: []*armdns.NsRecord{{Nsdname: &ns}}}})
+	z := s.open(t, nil)
+	for _, name := range []string{"sub.example.com.", "www.sub.example.com.", "_holdfast.www.sub.example.com."} {
+		rs := a("192.0.2.1")
+		rs.Name = name
+		_, getErr := z.Get(t.Context(), name, "A")
+		_, swapErr := z.Swap(t.Context(), provider.Change{New: rs})
+		for _, err := range []error{getErr, swapErr} {
+			if err == nil || errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "NS records at sub.example.com.") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if n := len(s.Seen("PUT", "")); n > 0 {
+		t.Errorf("%d writes", n)
 	}
 }

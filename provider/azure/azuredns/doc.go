@@ -30,10 +30,14 @@
 // them. Get and Swap refuse them with errors.ErrUnsupported and touch nothing.
 // Types are A, AAAA, CNAME and TXT; a TTL has at least one second.
 //
+// A name at or below NS records of a public zone is in another one, to which they
+// delegate it: that is an error, and never ErrNotFound.
+//
 // # What the credential must be allowed
 //
 // On the zones: Microsoft.Network/dnsZones/read and
-// Microsoft.Network/dnsZones/{A,AAAA,CNAME,TXT}/{read,write,delete}, for private
+// Microsoft.Network/dnsZones/{A,AAAA,CNAME,TXT}/{read,write,delete} and
+// Microsoft.Network/dnsZones/NS/read, for private
 // ones Microsoft.Network/privateDnsZones/... likewise. The roles DNS Zone
 // Contributor and Private DNS Zone Contributor have them.
 //

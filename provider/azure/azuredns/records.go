@@ -2,6 +2,7 @@ package azuredns
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/privatedns/armprivatedns"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/azure/internal/conn"
 	"github.com/holdfast-go/holdfast/provider/internal/dnsrecord"
 )
 
@@ -58,6 +60,24 @@ func (in zone) read(ctx context.Context, name, typ string) (held, error) {
 		return held{}, dnsrecord.Unsupported("the zone holds what is not swapped: %v", err)
 	}
 	return held{v, &rs}, nil
+}
+
+// uncut refuses a name that the zone delegates. A private zone has no NS records.
+func (in zone) uncut(ctx context.Context, name string) error {
+	if _, ok := in.records.(private); ok {
+		return nil
+	}
+	for _, at := range dnsrecord.Cuts(name, in.name) {
+		v, err := in.records.get(ctx, in, in.relative(at), "NS")
+		switch {
+		case isMissing(err):
+		case err != nil:
+			return fmt.Errorf("look for NS records at %s: %w", at, conn.Answered(err))
+		case len(v.values) > 0:
+			return dnsrecord.Delegated(name, at, in.name)
+		}
+	}
+	return nil
 }
 
 const markKey = "holdfastSwap"
@@ -119,6 +139,10 @@ func (c public) get(ctx context.Context, in zone, name, typ string) (vendor, err
 	case "TXT":
 		for _, r := range p.TxtRecords {
 			v.values = append(v.values, joined(r.Value))
+		}
+	case "NS":
+		for _, r := range p.NsRecords {
+			v.values = append(v.values, deref(r.Nsdname))
 		}
 	}
 	return v, nil

@@ -35,6 +35,9 @@ func (z *Zones) swap(ctx context.Context, wanted []provider.Change) (provider.Ch
 	}
 	c := changes[0]
 	in, err := z.zoneOf(c.Name)
+	if err == nil {
+		err = in.uncut(ctx, c.Name)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -126,6 +126,9 @@ func (z *Zones) get(ctx context.Context, name, typ string) (provider.RecordSet, 
 	if err != nil {
 		return provider.RecordSet{}, err
 	}
+	if err := z.uncut(ctx, in, map[string]sets{name: all}); err != nil {
+		return provider.RecordSet{}, err
+	}
 	held, err := all.simple(typ)
 	if err != nil {
 		return provider.RecordSet{}, err

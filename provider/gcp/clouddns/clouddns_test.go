@@ -259,3 +259,33 @@ func isUnknown(t *testing.T, err error) {
 func refusal(code int) fakegcp.Rule {
 	return fakegcp.Refuses(fakegcp.Fault{Code: code, Reason: fmt.Sprint(code), Message: http.StatusText(code)})
 }
+
+// What the zone delegates is in another one, of another project perhaps. Written
+// here it would be done, and nobody would be told.
+func TestDelegated(t *testing.T) {
+	s := newService(t)
+	s.Put("example", map[string]any{"name": "sub.example.com.", "type": "NS", "ttl": 60.0, "rrdatas": []any{"ns.elsewhere.example."}})
+	z := open(t, s, nil)
+	for _, label := range []string{"sub", "www.sub", "_holdfast.www.sub"} {
+		rs := set(label, "A", "192.0.2.1")
+		_, getErr := z.Get(t.Context(), rs.Name, "A")
+		_, swapErr := z.Swap(t.Context(), provider.Change{New: set("beside", "A", "192.0.2.1")}, provider.Change{New: rs})
+		policy, err := z.Policy(clouddns.PolicyConfig{Name: rs.Name, Primary: "east", Backup: "west"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Put("example", map[string]any{"name": rs.Name, "type": "A", "ttl": 60.0, "routingPolicy": failoverSet(0)["routingPolicy"]})
+		_, stateErr := policy.State(t.Context())
+		for _, err := range []error{getErr, swapErr, stateErr} {
+			if err == nil || errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "NS records at sub.example.com.") {
+				t.Errorf("%s: %v", label, err)
+			}
+		}
+	}
+	if n := len(s.Seen(create)); n > 0 {
+		t.Errorf("%d changes were sent", n)
+	}
+	// Its zone, made after the zones were listed, is found.
+	s.Zone("sub", "sub.example.com.", "public", nil)
+	must(t, z, nil, set("x.sub", "A", "192.0.2.1"))
+}

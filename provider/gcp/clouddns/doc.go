@@ -46,6 +46,10 @@
 // name of one into Config.Zones. Zones are listed once; a name in none of them
 // makes them be listed anew.
 //
+// A name at or below NS records of the zone is in another one, to which they
+// delegate it: that is an error, and never ErrNotFound. So the names between it
+// and the zone are read, too.
+//
 // # What the credential must be allowed
 //
 // dns.resourceRecordSets.list, dns.resourceRecordSets.create,

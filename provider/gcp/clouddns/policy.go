@@ -126,6 +126,9 @@ func (p *Policy) held(ctx context.Context) (h heldPolicy, err error) {
 	if err != nil {
 		return h, err
 	}
+	if err := p.zones.uncut(ctx, h.in, map[string]sets{p.c.Name: own, p.markName(): marks}); err != nil {
+		return h, err
+	}
 	if h.txt, err = marks.simple("TXT"); err != nil {
 		return h, err
 	}

@@ -91,6 +91,9 @@ func (z *Zones) oneZone(ctx context.Context, changes []dnsrecord.Change) (in zon
 // its strings.
 func (z *Zones) prepare(ctx context.Context, in zone, changes []dnsrecord.Change) (*dns.Change, error) {
 	names, err := z.readAll(ctx, in, changes)
+	if err == nil {
+		err = z.uncut(ctx, in, names)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -154,3 +154,20 @@ func Alone(name string, held []string, changes []Change) error {
 	}
 	return nil
 }
+
+// Cuts are the names at which a zone may be cut above name: name itself and all
+// between it and the zone, whose own name is not among them. What is at or below
+// NS records there is in another zone (RFC 9499 section 7).
+func Cuts(name, zone string) (at []string) {
+	for name != zone && name != "" {
+		at = append(at, name)
+		_, name, _ = strings.Cut(name, ".")
+	}
+	return at
+}
+
+// Delegated is the error for a name that NS records at a name above it, or at
+// it, take out of the zone: what is written there, nobody is told.
+func Delegated(name, at, zone string) error {
+	return fmt.Errorf("%s is not in zone %s: NS records at %s delegate it to other servers", name, zone, at)
+}

@@ -87,7 +87,10 @@ func Unanswered(err error) bool {
 }
 
 // Attempts watches the attempts that the SDK makes of one call.
-type Attempts struct{ Unanswered bool }
+type Attempts struct {
+	Unanswered bool
+	Failed     bool // 503, and not for the rate: of a control plane, nothing says that it has done nothing
+}
 
 // Watch notes attempts of a call that may have had their effect although the
 // SDK makes others after them.
@@ -97,6 +100,9 @@ func (a *Attempts) Watch(stack *middleware.Stack) error {
 			out, metadata, err := next.HandleFinalize(ctx, in)
 			if Unanswered(err) {
 				a.Unanswered = true
+			}
+			if _, rate := retry.DefaultThrottleErrorCodes[CodeOf(err)]; !rate && StatusOf(err) == http.StatusServiceUnavailable {
+				a.Failed = true
 			}
 			return out, metadata, err
 		}), "Retry", middleware.After)
