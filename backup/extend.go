@@ -52,6 +52,11 @@ type ExtendReport struct {
 
 	// Bad is what kept points need and what could not be locked.
 	Bad []Problem `json:"bad,omitempty"`
+
+	// Exposed are the kept points that need something of Bad, in order; of a
+	// log all that need some of it. Only they have not been extended, if the
+	// error tells of Bad and nothing else.
+	Exposed []PointID `json:"exposed,omitempty"`
 }
 
 // ExtendLocks makes everything that kept points need stay locked: what has
@@ -111,7 +116,8 @@ type extender struct {
 	now    time.Time
 	locker provider.Locker
 	report ExtendReport
-	seen   map[string]bool // keys
+	seen   map[string]bool   // keys of what is bad
+	logOf  map[string]string // names of logs, by the keys of their objects
 }
 
 // least is the earliest end that is late enough.
@@ -123,7 +129,8 @@ func (x *extender) run(ctx context.Context) error {
 	x.report.Until = x.r.c.Lock.retention(x.now).Until
 	packs, others := map[uint32]bool{}, map[string]int64{}
 	logs := map[string][]logNeed{}
-	var manifests []provider.Info
+	x.logOf = map[string]string{}
+	var manifests []extendedPoint
 	for m, err := range x.r.manifests(ctx) {
 		if err != nil {
 			return err
@@ -134,11 +141,11 @@ func (x *extender) run(ctx context.Context) error {
 		x.report.Points++
 		key := pointKey(m.point.ID)
 		others[key] = 0
+		manifests = append(manifests, extendedPoint{id: m.point.ID, logs: m.point.Logs})
 		if m.point.Damaged != "" {
 			x.bad(key, "what the point needs cannot be found out: "+m.point.Damaged)
 			continue
 		}
-		manifests = append(manifests, provider.Info{Key: key})
 		for i, n := range m.logs {
 			if i < len(m.point.Logs) && x.r.keys.logID(m.point.Logs[i].Log) == n.log {
 				logs[m.point.Logs[i].Log] = append(logs[m.point.Logs[i].Log], n)
@@ -146,14 +153,18 @@ func (x *extender) run(ctx context.Context) error {
 		}
 	}
 	for _, m := range manifests {
-		needed, err := x.r.objects(ctx, m.Key)
-		if errors.Is(err, provider.ErrNotFound) && x.r.gone(ctx, m.Key) {
-			delete(others, m.Key) // forgotten since it was listed
+		key := pointKey(m.id)
+		if x.seen[key] {
+			continue
+		}
+		needed, err := x.r.objects(ctx, key)
+		if errors.Is(err, provider.ErrNotFound) && x.r.gone(ctx, key) {
+			delete(others, key) // forgotten since it was listed
 			x.report.Points--
 			continue
 		}
 		if isDamage(err) {
-			x.bad(m.Key, err.Error())
+			x.bad(key, err.Error())
 			continue
 		}
 		if err != nil {
@@ -181,7 +192,51 @@ func (x *extender) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return ctx.Err()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return x.expose(ctx, manifests)
+}
+
+// An extendedPoint is one to be kept.
+type extendedPoint struct {
+	id   PointID
+	logs []LogPosition
+}
+
+// expose tells which points need something of what is bad.
+func (x *extender) expose(ctx context.Context, points []extendedPoint) error {
+	if len(x.seen) == 0 {
+		return nil
+	}
+	all, logs, exposed := false, map[string]bool{}, []PointID(nil)
+	for key := range x.seen {
+		if _, ok := parseIndexKey(key); ok {
+			all = true // it tells of packs that any of them may need
+		}
+		if name, ok := x.logOf[key]; ok {
+			logs[name] = true
+		}
+	}
+	for _, p := range points {
+		key := pointKey(p.id)
+		hit := all || x.seen[key] || slices.ContainsFunc(p.logs, func(n LogPosition) bool { return logs[n.Log] })
+		if !hit {
+			needed, err := x.r.objects(ctx, key)
+			if errors.Is(err, provider.ErrNotFound) && x.r.gone(ctx, key) {
+				continue
+			}
+			if err != nil && !isDamage(err) {
+				return err
+			}
+			hit = err != nil || slices.ContainsFunc(needed, func(info provider.Info) bool { return x.seen[info.Key] })
+		}
+		if hit {
+			exposed = append(exposed, p.id)
+		}
+	}
+	x.report.Exposed = exposed
+	return nil
 }
 
 // packs extends packs, says in new indexes that they are, and adds to others
@@ -286,7 +341,7 @@ func (x *extender) log(ctx context.Context, name string, needs []logNeed, others
 	for b, floor := range floors {
 		switch _, err := x.r.c.Store.Stat(ctx, l.startKey(b)); {
 		case err == nil:
-			others[l.startKey(b)] = 0
+			others[l.startKey(b)], x.logOf[l.startKey(b)] = 0, name
 		case !errors.Is(err, provider.ErrNotFound):
 			return err
 		}
@@ -300,7 +355,7 @@ func (x *extender) log(ctx context.Context, name string, needs []logNeed, others
 			replaced := f.to <= end
 			end = max(end, f.to)
 			if young := x.now.Sub(f.stored) < min(x.r.c.Lock.Raw, x.r.c.Lock.Keep); !replaced && !young {
-				others[l.key(f.span)] = f.size
+				others[l.key(f.span)], x.logOf[l.key(f.span)] = f.size, name
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -231,11 +232,30 @@ func TestExtendLocksShadowed(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := mustBackup(t, r, "w", treeOf(map[string]string{"a": "b"}), backup.Full)
+		packs := collect(t, store.List(t.Context(), "data/", provider.ListOptions{}))
+		time.Sleep(time.Minute) // or their order would be chance
+		same := mustBackup(t, r, "same", treeOf(map[string]string{"a": "b"}), backup.Full)
+		time.Sleep(time.Minute)
+		mustAppend(t, logOf(t, r), 1, 0, 100, 200)
+		db := mustBackup(t, r, "db", need(1, 50), backup.Full)
 		time.Sleep(3 * day)
 		key := "points/" + string(p.ID)
 		put(t, store, key, []byte("rubbish"))
 		rep, err := reopenWith(t, lockConfig(store)).ExtendLocks(t.Context(), backup.ExtendOptions{})
-		if err == nil || len(rep.Bad) != 1 || rep.Bad[0].Key != key || rep.Extended.Objects < 3 {
+		if err == nil || len(rep.Bad) != 1 || rep.Bad[0].Key != key || rep.Extended.Objects < 3 || !slices.Equal(rep.Exposed, []backup.PointID{p.ID}) {
+			t.Errorf("%+v, %v", rep, err)
+		}
+		// A pack exposes whoever needs it, and a piece of a log all that need the log.
+		time.Sleep(3 * day)
+		put(t, store, packs[0].Key, []byte("rubbish"))
+		if rep, err := reopenWith(t, lockConfig(store)).ExtendLocks(t.Context(), backup.ExtendOptions{}); err == nil || !slices.Equal(rep.Exposed, []backup.PointID{p.ID, same.ID}) {
+			t.Errorf("%+v, %v", rep, err)
+		}
+		time.Sleep(3 * day)
+		for _, s := range collect(t, logOf(t, r).Segments(t.Context(), 1, 0, 0)) {
+			put(t, store, s.Key, []byte("rubbish"))
+		}
+		if rep, err := reopenWith(t, lockConfig(store)).ExtendLocks(t.Context(), backup.ExtendOptions{}); err == nil || !slices.Equal(rep.Exposed, []backup.PointID{p.ID, same.ID, db.ID}) {
 			t.Errorf("%+v, %v", rep, err)
 		}
 		if info, err := store.Stat(t.Context(), key); err != nil || !info.Retain.IsZero() {

@@ -109,7 +109,7 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 	s, err := secret(h.Enc)
 	if errors.Is(err, ErrSealed) {
 		at, err := id.Time()
-		m.point = Point{ID: id, Time: at, Writer: by.name, Packs: amountOf(m.packs), Sealed: true}
+		m.point = Point{ID: id, Time: at, Writer: by.name, Packs: amountOf(m.packs), SealedWriter: !by.holder, Sealed: true}
 		return m, err
 	}
 	if err != nil {
@@ -124,7 +124,7 @@ func (k *keys) decodeManifest(id PointID, b []byte, secret func(enc []byte) ([]b
 	if m.point.Writer != by.name {
 		return manifest{}, fmt.Errorf("%w: signature is by %q and the point by %.64q", ErrDamaged, by.name, m.point.Writer)
 	}
-	m.point.Packs = amountOf(m.packs)
+	m.point.Packs, m.point.SealedWriter = amountOf(m.packs), !by.holder
 	return m, nil
 }
 
@@ -184,6 +184,6 @@ func decodeContent(id PointID, plain []byte) (Point, []node, error) {
 		}
 		roots = append(roots, n)
 	}
-	c.Point.Damaged, c.Point.Sealed = "", false
+	c.Point.Damaged, c.Point.Sealed, c.Point.SealedWriter = "", false, false
 	return c.Point, roots, nil
 }

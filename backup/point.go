@@ -66,6 +66,11 @@ type Point struct {
 	// restored; it is listed so that its loss is seen.
 	Damaged string `json:"damaged,omitempty"`
 
+	// SealedWriter says that who signed it has a [Credential] only; Writer is
+	// the name in that. Others rely on what he stored when [Repository.Attest]
+	// has looked at it.
+	SealedWriter bool `json:"sealedWriter,omitempty"`
+
 	// Sealed says that this process cannot read the point; see
 	// [Config].Credential. Only ID, Time, Stored, Writer and Packs are then
 	// known.

@@ -314,7 +314,7 @@ func (r *Repository) commit(ctx context.Context, point Point, roots []node, p *p
 	case err != nil:
 		return Point{}, fmt.Errorf("put manifest: whether point %s exists is not known, look it up: %w", point.ID, err)
 	}
-	point.Stored = info.Modified
+	point.Stored, point.SealedWriter = info.Modified, !r.keys.self.holder
 	return point, nil
 }
 

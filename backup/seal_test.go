@@ -37,7 +37,7 @@ func TestSealedWriterBacksUpAndHolderRestores(t *testing.T) {
 	sealed := seal(t, holder, createOnly{store, t}, "web1")
 	target := treeOf(map[string]string{"a": "alpha", "big": random(1, 3<<20), "c/d": strings.Repeat("text ", 100_000), "empty": ""})
 	p := mustBackup(t, sealed, "web", target, backup.Full)
-	if p.Writer != "web1" || p.Packs.Packs == 0 {
+	if p.Writer != "web1" || !p.SealedWriter || p.Packs.Packs == 0 {
 		t.Errorf("point: %+v", p)
 	}
 	mustHold(t, reopen(t, store), p.ID, target.files)
@@ -53,8 +53,13 @@ func TestSealedWriterBacksUpAndHolderRestores(t *testing.T) {
 	mustHold(t, r, p.ID, treeOf(map[string]string{"a": "alpha", "big": random(1, 3<<20), "c/d": strings.Repeat("text ", 100_000), "empty": ""}).files)
 	mustHold(t, r, p2.ID, target.files)
 	got, err := r.Point(t.Context(), p2.ID)
-	if err != nil || got.Name != "web" || got.Writer != "web1" || got.Sealed || got.Packs != p2.Packs {
+	if err != nil || got.Name != "web" || got.Writer != "web1" || !got.SealedWriter || got.Sealed || got.Packs != p2.Packs {
 		t.Errorf("the holder sees %+v, %v", got, err)
+	}
+	if own := mustBackup(t, r, "web", target, backup.Full); own.SealedWriter {
+		t.Errorf("the holder's: %+v", own)
+	} else if again, err := r.Point(t.Context(), own.ID); err != nil || again.SealedWriter {
+		t.Errorf("the holder's: %+v, %v", again, err)
 	}
 	if rep, err := r.Check(t.Context(), backup.CheckOptions{ReadData: true}); err != nil || !rep.OK() {
 		t.Errorf("check: %+v, %v", rep, err)
@@ -108,7 +113,7 @@ func TestSealedRepositoryReadsNothing(t *testing.T) {
 	}
 	for i, want := range []backup.Point{old, own} {
 		p := points[i]
-		if p.ID != want.ID || !p.Time.Equal(want.Time) || !p.Stored.Equal(want.Stored) || p.Writer != want.Writer || p.Packs != want.Packs {
+		if p.ID != want.ID || !p.Time.Equal(want.Time) || !p.Stored.Equal(want.Stored) || p.Writer != want.Writer || p.SealedWriter != want.SealedWriter || p.Packs != want.Packs {
 			t.Errorf("point %d: %+v, want what is known of %+v", i, p, want)
 		}
 		if !p.Sealed || p.Damaged != "" || p.Name != "" || p.Kind != "" {
