@@ -125,51 +125,68 @@ func TestAutomaticApprovedByHand(t *testing.T) {
 // A process dies while it fails over by itself. The next Serve ends what it
 // began; what a person began is left to people.
 func TestServeResumesAutomaticFailover(t *testing.T) {
-	for approved, requests := range map[bool][]int{false: {20, 26, 32}, true: {18, 24, 30}} {
-		for _, n := range requests { // at the witness, before it dies
-			t.Run(fmt.Sprintf("approved=%t/%d", approved, n), func(t *testing.T) {
-				f := newFixture(t)
-				f.config.Failover.Mode = failover.Automatic
-				synctest.Test(t, func(t *testing.T) { resumes(t, f, n, approved) })
-			})
+	for _, approved := range []bool{false, true} {
+		all := resumes(t, 0, approved) // records in the journal of one that lives
+		for _, n := range []int{all / 4, all / 2, all * 3 / 4} {
+			t.Run(fmt.Sprintf("approved=%t/%d", approved, n), func(t *testing.T) { resumes(t, n, approved) })
 		}
 	}
 }
 
-func resumes(t *testing.T, f *fixture, n int, approved bool) {
-	p := f.planner(t)
-	f.catchUp(t, p)
-	for _, w := range []string{"orders", "models"} {
-		if _, err := p.Drill(t.Context(), w); err != nil {
-			t.Fatal(err)
+// resumes has a process die when record n of its journal has been written, or
+// never if n is zero, and returns how many it wrote.
+func resumes(t *testing.T, n int, approved bool) (records int) {
+	f := newFixture(t)
+	f.config.Failover.Mode = failover.Automatic
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		for _, w := range []string{"orders", "models"} {
+			if _, err := p.Drill(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	f.primary.destroy()
-	plan := planOf(t, p, failover.Failover)
-	var a *failover.Approval
-	if approved {
-		by := failover.Approve(plan, "ada", time.Now())
-		a = &by
-	}
-	witness := f.stores["mem://c/"]
-	crash := providertest.NewFaulty(witness, providertest.CrashAfter(n))
-	f.stores["mem://c/"] = crash
-	dying, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	if r, err := f.planner(t).Failover(dying, plan, a); err == nil {
-		t.Fatalf("it survived: %+v", r)
-	}
-	f.stores["mem://c/"] = witness
-	lease, _, _, err := p.inCharge(t.Context())
-	if err != nil || lease.Run != plan.ID {
-		t.Fatalf("no run is open: %+v, %v", lease, err)
-	}
-	f.serve(t, 5*time.Minute)
-	lease, active, between, err := p.inCharge(t.Context())
-	done := err == nil && !between && active == StandbySite && lease.Run == "" && f.standby.serving && !f.primary.serving
-	if done == approved {
-		t.Errorf("approved %t: in charge %q, between %t, run %q, standby serves %t: %v", approved, active, between, lease.Run, f.standby.serving, err)
-	}
+		f.primary.destroy()
+		plan := planOf(t, p, failover.Failover)
+		var a *failover.Approval
+		if approved {
+			by := failover.Approve(plan, "ada", time.Now())
+			a = &by
+		}
+		var mu sync.Mutex
+		witness := f.stores["mem://c/"]
+		f.stores["mem://c/"] = providertest.NewFaulty(witness, func(c providertestCall) providertestFault {
+			mu.Lock()
+			defer mu.Unlock()
+			if c.Op == "put" && strings.Contains(c.Key, "journal/") {
+				if records++; records == n {
+					return providertestFault{After: providertest.ErrCrashed, Crash: true}
+				}
+			}
+			return providertestFault{}
+		})
+		dying, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		r, err := f.planner(t).Failover(dying, plan, a)
+		if (err == nil) != (n == 0) {
+			t.Fatalf("dying at record %d: %v, %+v", n, err, r)
+		}
+		f.stores["mem://c/"] = witness
+		if n == 0 {
+			return
+		}
+		lease, _, _, err := p.inCharge(t.Context())
+		if err != nil || lease.Run != plan.ID {
+			t.Fatalf("no run is open: %+v, %v", lease, err)
+		}
+		f.serve(t, 5*time.Minute)
+		lease, active, between, err := p.inCharge(t.Context())
+		done := err == nil && !between && active == StandbySite && lease.Run == "" && f.standby.serving && !f.primary.serving
+		if done == approved {
+			t.Errorf("approved %t: in charge %q, between %t, run %q, standby serves %t: %v", approved, active, between, lease.Run, f.standby.serving, err)
+		}
+	})
+	return records
 }
 
 // The witness goes away in the middle of an automatic failover, for longer
