@@ -28,6 +28,8 @@ func (p *Planner) Check(ctx context.Context) error {
 	for _, s := range p.config.sites() {
 		if err := p.checkStore(ctx, strings.TrimPrefix(s.field, "sites.")); err != nil {
 			f.add(s.field+".bucket", oneLine(err), "make it reachable and writable with the credentials of this process")
+		} else if s.Lock != nil {
+			p.checkLocks(ctx, &f, s.field)
 		}
 	}
 	p.checkControl(ctx, &f)
@@ -84,6 +86,18 @@ func (p *Planner) checkStore(ctx context.Context, site string) error {
 		return fmt.Errorf("delete: %w", err)
 	}
 	return nil
+}
+
+// checkLocks sees that a store has locks. That they can be extended shows when
+// that is done.
+func (p *Planner) checkLocks(ctx context.Context, f *faults, field string) {
+	store, err := p.repositoryStore(ctx, strings.TrimPrefix(field, "sites."))
+	if err != nil {
+		return // said by checkStore
+	}
+	if _, ok := provider.As[provider.Locker](store); !ok {
+		f.add(field+".lock", "the store has no locks", "use one with object lock or immutability, or leave lock out")
+	}
 }
 
 func (p *Planner) checkControl(ctx context.Context, f *faults) {

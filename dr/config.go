@@ -42,6 +42,8 @@ type Config struct {
 	Drill Drill `yaml:"drill,omitempty" json:"drill,omitzero"`
 
 	Prune Prune `yaml:"prune,omitempty" json:"prune,omitzero"`
+
+	Attest Attest `yaml:"attest,omitempty" json:"attest,omitzero"`
 }
 
 // Sites are the places of a configuration.
@@ -69,6 +71,10 @@ type Site struct {
 	// Limits leave room in the bucket, and on the way to it, for others. Nil
 	// means no limits.
 	Limits *Limits `yaml:"limits,omitempty" json:"limits,omitempty"`
+
+	// Lock protects the repository of the site from whoever may delete. Nil
+	// means no locks. Not for the witness, whose objects are replaced.
+	Lock *Lock `yaml:"lock,omitempty" json:"lock,omitempty"`
 }
 
 // Limits are what backups, copies and restores together may ask of the bucket

@@ -29,7 +29,9 @@
 // A point counts for the RPO when it is listed at the other site by a
 // repository that was opened with keys which survive the loss of the primary.
 // Retention never forgets the last proven point, nor a point that has not
-// arrived, nor anything while the records of proofs cannot be read. A
+// arrived, nor anything while the records of proofs cannot be read. Where a
+// site has a [Lock], everything that its kept points need is locked for Keep at
+// any time, or Plan.Locks and a violation name the points in danger. A
 // repository is never created where one seems to have been lost. While nobody
 // can tell which site is in charge, nothing is replicated.
 //

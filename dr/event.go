@@ -23,6 +23,8 @@ const (
 	EventReplicate EventKind = "replicate" // a replication ended
 	EventForget    EventKind = "forget"    // retention forgot a point
 	EventPrune     EventKind = "prune"     // space was freed, or not
+	EventAttest    EventKind = "attest"    // what sealed writers stored was looked at, or is not right
+	EventLock      EventKind = "lock"      // locks were extended, or not
 	EventDrill     EventKind = "drill"     // a drill ended
 	EventHealth    EventKind = "health"    // the judgement on the active site changed
 	EventFailover  EventKind = "failover"  // a failover run began or ended

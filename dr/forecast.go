@@ -218,7 +218,7 @@ func (p *Planner) violations(w *world, forecasts []Forecast) []Violation {
 			add("proven", false, "the last proof is %v old, the objective is %v", Duration(tidy(f.ProvenAge.Std())), f.Promise.Proven)
 		}
 	}
-	return out
+	return append(out, p.lockViolations(w)...)
 }
 
 func whyNot(w *world) string {

@@ -22,6 +22,7 @@ type Plan struct {
 	Actions    []Action    `json:"actions"`              // in the order they run
 	Blocked    []string    `json:"blocked,omitempty"`    // why something that may be due is not among Actions; Run fails if there is anything here
 	Forecasts  []Forecast  `json:"forecasts"`            // one for each workload
+	Locks      []SiteLock  `json:"locks,omitempty"`      // one for each site with locks that are extended
 	Violations []Violation `json:"violations,omitempty"` // objectives that are or will be missed
 	Readiness  Readiness   `json:"readiness"`
 }
@@ -35,6 +36,8 @@ const (
 	ActBackup    ActionKind = "backup"    // make a point
 	ActReplicate ActionKind = "replicate" // bring the other site up to date
 	ActForget    ActionKind = "forget"    // forget a point at a site
+	ActAttest    ActionKind = "attest"    // look at what sealed writers stored at a site
+	ActLock      ActionKind = "lock"      // make the locks of a site last
 	ActPrune     ActionKind = "prune"     // free what no point of a site needs
 	ActDrill     ActionKind = "drill"     // restore a point and judge it
 )
@@ -87,7 +90,7 @@ type Prediction struct {
 // A Violation is an objective that is missed, or will be by the forecast.
 type Violation struct {
 	Workload  string `json:"workload"`
-	Objective string `json:"objective"` // "rpo", "rto", "proven"
+	Objective string `json:"objective"` // "rpo", "rto", "proven", "lock at primary", "lock at standby"
 	Predicted bool   `json:"predicted"` // not missed yet
 	Text      string `json:"text"`
 }
@@ -116,12 +119,13 @@ type ActionResult struct {
 	Error  string         `json:"error,omitempty"`
 
 	// Bytes were read from the target by a backup, copied to the other site
-	// by a replication, restored by a drill.
+	// by a replication, restored by a drill, found right when attested, or got
+	// longer locks.
 	Bytes       int64 `json:"bytes,omitempty"`
 	BytesNew    int64 `json:"bytes_new,omitempty"`    // backup: of those, not in the repository before
 	BytesStored int64 `json:"bytes_stored,omitempty"` // backup: uploaded, compressed and encrypted, with metadata
 	BytesFreed  int64 `json:"bytes_freed,omitempty"`  // prune: that are gone
-	Objects     int64 `json:"objects,omitempty"`      // replication: copied
+	Objects     int64 `json:"objects,omitempty"`      // replication: copied; lock: with longer locks
 	Arrived     int   `json:"arrived,omitempty"`      // replication: points that are complete at the other site now
 	Warnings    int64 `json:"warnings,omitempty"`     // backup: items that could not be read as they were; see [backup.Point]
 }

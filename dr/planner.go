@@ -33,7 +33,8 @@ type Planner struct {
 
 	mu     sync.Mutex // guards what follows; never held during I/O
 	stores map[string]provider.BlobStore
-	seen   string // the site in charge when the lease was last read
+	seen   string                // the site in charge when the lease was last read
+	held   map[pointAt]time.Time // as askLocks last found; never changed
 
 	events sync.Mutex // serializes Parts.Events
 	busy   locks

@@ -35,6 +35,7 @@ func (p *Planner) Plan(ctx context.Context) (*Plan, error) {
 	if w.control == nil {
 		w.awaited, w.control = p.countAwaited(ctx, otherSite(w.active))
 	}
+	p.askLocks(ctx, w)
 	p.survey(ctx, w)
 	return p.plan(w), ctx.Err()
 }
@@ -53,13 +54,17 @@ func (p *Planner) plan(w *world) *Plan {
 			forget, trouble := p.planForget(w)
 			out.Actions = append(out.Actions, forget...)
 			problems = append(problems, trouble...)
-			out.Actions = append(out.Actions, p.planPrunes(w, forget)...)
+			prunes := p.planPrunes(w, forget)
+			out.Actions = append(out.Actions, p.planAttests(w, prunes)...)
+			out.Actions = append(out.Actions, p.planLocks(w, nil)...)
+			out.Actions = append(out.Actions, prunes...)
 			out.Actions = append(out.Actions, p.planDrills(w)...)
 		}
 		out.Blocked = problems
 		out.Readiness.Problems = slices.Clone(problems)
 	}
 	out.Forecasts = p.forecasts(w)
+	out.Locks = p.siteLocks(w)
 	out.Violations = p.violations(w, out.Forecasts)
 	p.judgeReadiness(w, out)
 	return out
@@ -137,15 +142,13 @@ func (p *Planner) planReplication(w *world, before []Action) []Action {
 }
 
 // planForget applies each workload's policy at each site. Points that have not
-// arrived at the other site are kept at the active one.
+// arrived at the other site are kept at the active one, and locked ones
+// where they are locked.
 func (p *Planner) planForget(w *world) (out []Action, problems []string) {
-	arrived := map[backup.PointID]bool{}
-	for _, point := range w.sites[otherSite(w.active)].points {
-		arrived[point.ID] = point.Damaged == ""
-	}
+	arrived := w.arrived()
 	for _, site := range []string{w.active, otherSite(w.active)} {
 		for _, load := range p.config.Workloads {
-			decisions, err := retention.Apply(w.sites[site].of(load.Name), p.describe(w, site, arrived), load.Retention.Policy(), w.now)
+			decisions, err := p.decide(w, site, load, arrived)
 			if err != nil {
 				problems = append(problems, fmt.Sprintf("retention of %s at %s: %v", load.Name, site, err))
 				continue
@@ -153,6 +156,9 @@ func (p *Planner) planForget(w *world) (out []Action, problems []string) {
 			for _, d := range decisions {
 				switch d.Verdict {
 				case retention.Forget:
+					if w.lockEnd(site, p.config.lockOf(site), d.Point).After(w.now) {
+						continue // the store would refuse
+					}
 					out = append(out, Action{Kind: ActForget, Workload: load.Name, Site: site, Point: d.Point.ID, Reason: d.Reasons[0]})
 				case retention.Quarantine:
 					problems = append(problems, fmt.Sprintf("point %s of %s at %s: %s", d.Point.ID, load.Name, site, d.Reasons[0]))
@@ -166,6 +172,20 @@ func (p *Planner) planForget(w *world) (out []Action, problems []string) {
 		out = nil
 	}
 	return out, problems
+}
+
+// arrived are the points that are at the site which is not in charge.
+func (w *world) arrived() map[backup.PointID]bool {
+	out := map[backup.PointID]bool{}
+	for _, point := range w.sites[otherSite(w.active)].points {
+		out[point.ID] = point.Damaged == ""
+	}
+	return out
+}
+
+// decide applies the policy of a workload at a site.
+func (p *Planner) decide(w *world, site string, load Workload, arrived map[backup.PointID]bool) ([]retention.Decision[backup.Point], error) {
+	return retention.Apply(w.sites[site].of(load.Name), p.describe(w, site, arrived), load.Retention.Policy(), w.now)
 }
 
 // describe tells retention about a point. A point that the other site lacks

@@ -26,6 +26,12 @@ func (p *Plan) String() string {
 	for _, f := range p.Forecasts {
 		f.print(&b)
 	}
+	for i, s := range p.Locks {
+		if i == 0 {
+			b.WriteString("\nlocks\n")
+		}
+		fmt.Fprintf(&b, "  %s\n", s)
+	}
 	b.WriteString("\nviolations\n")
 	if len(p.Violations) == 0 {
 		b.WriteString("  none\n")

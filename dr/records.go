@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,6 +101,9 @@ const (
 	kindRestored = "restored"
 	kindPruning  = "prunings"
 	kindAwaited  = "awaited" // arrivals that lack a log
+
+	kindAttestation = "attestations"
+	kindLocking     = "lockings"
 )
 
 // key is kind/group/time-random: ascending in time within a group.
@@ -140,6 +144,33 @@ func read[T any](ctx context.Context, r records, kind, group string, since time.
 		}
 		out = append(out, v)
 	}
+	return out, errors.Join(errs...)
+}
+
+// readSince yields the records of a kind and group back to the newest that is
+// enough, but none from before since, oldest first.
+func readSince[T any](ctx context.Context, r records, kind, group string, since time.Time, enough func(T) bool) ([]T, error) {
+	var keys []string
+	prefix := kind + "/" + group + "/"
+	for info, err := range r.store.List(ctx, prefix, provider.ListOptions{StartAfter: prefix + since.UTC().Format(recordTime)}) {
+		if err != nil {
+			return nil, fmt.Errorf("list records: %w", err)
+		}
+		keys = append(keys, info.Key)
+	}
+	var out []T
+	var errs []error
+	for _, key := range slices.Backward(keys) {
+		v, err := readOne[T](ctx, r, key)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if out = append(out, v); enough(v) {
+			break
+		}
+	}
+	slices.Reverse(out)
 	return out, errors.Join(errs...)
 }
 

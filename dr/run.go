@@ -92,6 +92,18 @@ func (p *Planner) act(ctx context.Context, plan *Plan, a Action, r *ActionResult
 		return err
 	case ActForget:
 		return p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason)
+	case ActAttest:
+		done, err := p.attest(ctx, a.Site)
+		r.Bytes = done.Bytes
+		return err
+	case ActLock:
+		world, err := p.read(ctx)
+		if err = errors.Join(err, world.control); err != nil { // or what is to be forgotten would be locked
+			return fmt.Errorf("extend locks at %s: %w", a.Site, err)
+		}
+		done, err := p.extendLocks(ctx, world, a.Site)
+		r.Bytes, r.Objects = done.Bytes, int64(done.Objects)
+		return err
 	case ActPrune:
 		done, err := p.prune(ctx, a.Site)
 		r.BytesFreed = done.Freed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 )
 
 // Serve backs up what is due, replicates after each backup, forgets by policy,
-// frees space, drills, watches the objectives and the service in charge, and starts a
+// makes locks last, frees space, drills, watches the objectives and the service in charge, and starts a
 // failover by itself if the configuration is automatic and armed; one that
 // another process left behind it resumes. It goes on past failures and returns when ctx ends, after what was running has stopped;
 // its error is nil then. Nothing that was interrupted is lost: the next Serve
@@ -37,13 +38,13 @@ func (p *Planner) Serve(ctx context.Context) error {
 	if !p.begin(ctx) {
 		return nil
 	}
-	s := &server{p: p, arrived: make(chan struct{}, 1)}
+	s := &server{p: p, arrived: make(chan struct{}, 1), extended: map[string]time.Time{}}
 	var wg sync.WaitGroup
 	for _, w := range p.config.Workloads {
 		wg.Go(func() { s.backups(ctx, w) })
 	}
 	wg.Go(func() { s.replication(ctx) })
-	wg.Go(func() { s.every(ctx, max(pollMost, min(p.config.Prune.every()/10, retentionGap)), s.retention) })
+	wg.Go(func() { s.every(ctx, max(pollMost, min(p.maintainEvery()/10, retentionGap)), s.retention) })
 	wg.Go(func() { s.every(ctx, p.lookGap(), s.objectives) })
 	if every := p.config.Drill.Every.Std(); every > 0 {
 		wg.Go(func() { s.every(ctx, max(pollMost, min(every/10, time.Hour)), s.drills) })
@@ -64,6 +65,17 @@ func (p *Planner) lookGap() time.Duration {
 		}
 	}
 	return max(gap, pollMost)
+}
+
+// maintainEvery is how often the most frequent of what retention does is due.
+func (p *Planner) maintainEvery() time.Duration {
+	every := min(p.config.Prune.every(), p.config.attestEvery())
+	for _, site := range []string{PrimarySite, StandbySite} {
+		if l := p.config.lockOf(site); l != nil && !l.ExtendOff {
+			every = min(every, l.every())
+		}
+	}
+	return every
 }
 
 // begin creates the repository if the first plan says so, and reports false
@@ -108,6 +120,8 @@ type server struct {
 	arrived chan struct{} // a point was made: replicate
 
 	missed map[string]Violation // objectives missed at the last look
+
+	extended map[string]time.Time // when this process last extended the locks of a site
 }
 
 // every calls do now and then again after each gap.
@@ -225,13 +239,18 @@ func (s *server) replication(ctx context.Context) {
 	}
 }
 
-// retention forgets what the policies say, once everything has been read, and
-// frees space.
+// retention forgets what the policies say, once everything has been read, makes
+// the locks of the rest last, and frees space.
 func (s *server) retention(ctx context.Context) {
 	w, err := s.p.read(ctx)
-	if err != nil || w.between {
+	if err != nil {
 		return
 	}
+	if w.between {
+		s.locks(ctx, w)
+		return
+	}
+	s.p.askLocks(ctx, w)
 	actions, problems := s.p.planForget(w)
 	for _, problem := range problems {
 		s.p.event(Event{Kind: EventForget, Text: "retention stopped", Err: errors.New(problem)})
@@ -242,12 +261,51 @@ func (s *server) retention(ctx context.Context) {
 		}
 		s.p.forget(ctx, a.Workload, a.Site, a.Point, a.Reason) // its event says what went wrong
 	}
-	s.prunes(ctx, w, actions)
+	prunes := s.p.planPrunes(w, actions)
+	s.attests(ctx, w, prunes)
+	s.locks(ctx, w)
+	s.prunes(ctx, prunes)
+}
+
+// attests looks at what sealed writers have stored.
+func (s *server) attests(ctx context.Context, w *world, prunes []Action) {
+	for _, a := range s.p.planAttests(w, prunes) {
+		if ctx.Err() != nil {
+			return
+		}
+		done, err := s.p.attest(ctx, a.Site)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			s.p.tell(ctx, notify.Message{Title: "what sealed writers stored at " + a.Site + " cannot be looked at", Text: oneLine(err), Severity: notify.Warning, Key: "attest/" + a.Site})
+		case len(done.Bad) > 0:
+			s.p.tell(ctx, notify.Message{Title: "a sealed writer stored at " + a.Site + " what it is not", Text: oneLine(done.badError()), Severity: notify.Critical, Key: "attest/" + a.Site})
+		}
+	}
+}
+
+// locks makes locks last where that is due, also when nobody is in charge.
+func (s *server) locks(ctx context.Context, w *world) {
+	for _, a := range s.p.planLocks(w, s.extended) {
+		if ctx.Err() != nil {
+			return
+		}
+		_, err := s.p.extendLocks(ctx, w, a.Site)
+		if err == nil {
+			s.extended[a.Site] = w.now
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		text := oneLine(err) + "\n\nUntil that has been done, this is all that is known: " + endangered(s.p.lockedPoints(w, a.Site))
+		s.p.tell(ctx, notify.Message{Title: "locks at " + a.Site + " cannot be extended", Text: text, Severity: notify.Warning, Key: "lock/" + a.Site})
+	}
 }
 
 // prunes frees space where that is due, after something was forgotten.
-func (s *server) prunes(ctx context.Context, w *world, forgotten []Action) {
-	for _, a := range s.p.planPrunes(w, forgotten) {
+func (s *server) prunes(ctx context.Context, due []Action) {
+	for _, a := range due {
 		if ctx.Err() != nil {
 			return
 		}
@@ -296,7 +354,11 @@ func (s *server) objectives(ctx context.Context) {
 		if _, before := s.missed[key]; !before {
 			v := now[key]
 			s.p.event(Event{Kind: EventObjective, Workload: v.Workload, Text: v.String(), Err: errMissed})
-			s.p.tell(ctx, notify.Message{Title: v.Workload + " misses its " + v.Objective, Text: v.String(), Severity: notify.Warning, Key: "objective/" + key})
+			severity := notify.Warning
+			if strings.HasPrefix(v.Objective, "lock at ") { // what was thought safe from an attacker is not
+				severity = notify.Critical
+			}
+			s.p.tell(ctx, notify.Message{Title: v.Workload + " misses its " + v.Objective, Text: v.String(), Severity: severity, Key: "objective/" + key})
 		}
 	}
 	for _, key := range sortedKeys(s.missed) {

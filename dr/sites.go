@@ -166,15 +166,15 @@ func (p *Planner) Repository(ctx context.Context, site string) (*backup.Reposito
 	if err != nil {
 		return nil, err
 	}
-	r, err := backup.Open(ctx, p.repositoryConfig(store, keys))
+	r, err := backup.Open(ctx, p.repositoryConfig(site, store, keys))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", site, err)
 	}
 	return r, nil
 }
 
-func (p *Planner) repositoryConfig(store provider.BlobStore, keys backup.Keyring) backup.Config {
-	return backup.Config{Store: store, Keyring: keys, Logger: p.log}
+func (p *Planner) repositoryConfig(site string, store provider.BlobStore, keys backup.Keyring) backup.Config {
+	return backup.Config{Store: store, Keyring: keys, Lock: p.config.lockOf(site).inRepository(), Logger: p.log}
 }
 
 // errNoKey: this process has no private key that would be there.

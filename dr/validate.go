@@ -49,6 +49,12 @@ func (c Config) Validate() error {
 	case every != 0 && every.Std() < time.Minute:
 		f.add("prune.every", fmt.Sprintf("%v is shorter than a minute", every), "once a day is often enough for most; leave it out for that")
 	}
+	switch every := c.Attest.Every; {
+	case c.Attest.Off && every != 0:
+		f.add("attest.every", "is set, but attest.off is true", "set one of them")
+	case every != 0 && every.Std() < time.Minute:
+		f.add("attest.every", fmt.Sprintf("%v is shorter than a minute", every), "before each prune is often enough for most; leave it out for that")
+	}
 	return f.err()
 }
 
@@ -84,6 +90,9 @@ func (c Config) validateSites(f *faults) {
 		}
 		validateOpenerFields(f, s.field, s.Options, s.Secrets)
 		s.Limits.validate(f, s.field+".limits")
+		if s.Lock.validate(f, s.field+".lock", c.Prune); s.Lock != nil && s.field == "sites.witness" {
+			f.add(s.field+".lock", "locks what is replaced all the time: lease and journal", "leave it out; lock the sites that hold points")
+		}
 		for _, other := range all[:i] {
 			if s.Region != "" && s.Region == other.Region {
 				f.add(s.field+".region", fmt.Sprintf("is %q, as is %s.region: one disaster takes both", s.Region, other.field),

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -95,6 +96,20 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(c *Config) { c.Sites.Standby.Limits = &Limits{DownloadMB: 1e-9} }, "sites.standby.limits.download_mb: is 1e-09"},
 		{func(c *Config) { c.Prune = Prune{Every: Duration(Day), Off: true} }, "prune.every: is set, but prune.off is true"},
 		{func(c *Config) { c.Prune.Every = Duration(1) }, "prune.every: 1ns is shorter than a minute"},
+		{func(c *Config) { c.Attest = Attest{Every: Duration(Day), Off: true} }, "attest.every: is set, but attest.off is true"},
+		{func(c *Config) { c.Attest.Every = Duration(1) }, "attest.every: 1ns is shorter than a minute"},
+		{func(c *Config) { c.Sites.Primary.Lock = &Lock{} }, "sites.primary.lock.keep: is not set"},
+		{func(c *Config) {
+			c.Sites.Witness = &Site{Region: "local-w", Bucket: "mem://w/", Lock: &Lock{Keep: Duration(Day)}}
+		}, "sites.witness.lock: locks what is replaced"},
+		{func(c *Config) { c.Sites.Primary.Lock = &Lock{Mode: "forever", Keep: Duration(Day)} }, "sites.primary.lock.mode: \"forever\" is neither"},
+		{func(c *Config) { c.Sites.Standby.Lock = &Lock{Keep: Duration(time.Minute)} }, "sites.standby.lock.ahead: 30s is shorter than 8m"},
+		{func(c *Config) { c.Sites.Standby.Lock = &Lock{Keep: Duration(Day), ExtendEvery: Duration(Day)} }, "sites.standby.lock.extend_every: 24h is more than a quarter of ahead, 12h"},
+		{func(c *Config) { c.Sites.Standby.Lock = &Lock{Keep: Duration(Day), ExtendEvery: Duration(1)} }, "sites.standby.lock.extend_every: 1ns is shorter than a minute"},
+		{func(c *Config) {
+			c.Sites.Standby.Lock = &Lock{Keep: Duration(Day), ExtendEvery: Duration(time.Hour), ExtendOff: true}
+		}, "sites.standby.lock.extend_every: is set, but extend_off is true"},
+		{func(c *Config) { c.Sites.Standby.Lock = &Lock{Keep: Duration(30 * Day), Raw: Duration(Day)} }, "sites.standby.lock.raw: 24h is less than two intervals of prune"},
 		{func(c *Config) { c.CustomRegions = []string{"A B"} }, "custom_regions[0]: \"A B\" cannot"},
 		{func(c *Config) { c.Workloads = nil }, "targets: nothing is protected"},
 		{func(c *Config) { c.Workloads[1].Name = "orders" }, "targets[1].name: \"orders\" is also the name of targets[0]"},

@@ -22,7 +22,7 @@ func (p *Planner) initRepository(ctx context.Context, site string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := backup.Init(ctx, p.repositoryConfig(store, keys)); err != nil && !errors.Is(err, backup.ErrExists) {
+	if _, err := backup.Init(ctx, p.repositoryConfig(site, store, keys)); err != nil && !errors.Is(err, backup.ErrExists) {
 		return fmt.Errorf("create repository at %s: %w", site, err)
 	}
 	return nil
@@ -117,14 +117,15 @@ func (p *Planner) replicateNow(ctx context.Context, from, to string) (replicate.
 	// What points need of logs arrives before them. A backup that ended in
 	// between has its part of a log copied afterwards.
 	var result replicate.Result
-	logs, failed := p.replicateLogs(ctx, source, here, there)
-	result, err = replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: there, Logger: p.log,
+	locked := p.config.lockedCopies(there, to)
+	logs, failed := p.replicateLogs(ctx, source, here, locked)
+	result, err = replicate.Copy(ctx, replicate.Config{Source: source, From: here, To: locked, Logger: p.log,
 		Hold: func(ctx context.Context, manifests []provider.Info) (replicate.Hold, error) {
 			return source.Hold(ctx, there, manifests) // so that the other site can be pruned at any time
 		}})
 	if failed == nil && len(result.Arrived) > 0 {
 		var more int64
-		more, failed = p.replicateLogs(ctx, source, here, there)
+		more, failed = p.replicateLogs(ctx, source, here, locked)
 		logs += more
 	}
 	result.Bytes += logs

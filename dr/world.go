@@ -27,13 +27,17 @@ type world struct {
 	blind   bool  // traffic moves without compare-and-swap, and nobody has allowed that; looked at in automatic mode only
 
 	sites    map[string]siteState
-	proofs   map[string][]Proof   // by workload, oldest first
-	attempts map[string][]Attempt // of the last attemptWindow, oldest first
-	prunes   map[string][]Pruning // by site, oldest first, of so long as plans go by them
+	proofs   map[string][]Proof       // by workload, oldest first
+	attempts map[string][]Attempt     // of the last attemptWindow, oldest first
+	prunes   map[string][]Pruning     // by site, oldest first, of so long as plans go by them
+	attests  map[string][]Attestation // by site, oldest first, from the last that ended
+	locks    map[string][]Locking     // the same
 
 	// Of plans for people: a failover does not wait for them.
 	awaited int // points at the other site whose logs are not there
 	surveys []survey
+
+	held map[pointAt]time.Time // until when points are locked that are to be forgotten; see askLocks
 }
 
 // siteState is what one site holds.
@@ -46,10 +50,14 @@ type siteState struct {
 // attemptWindow is how far back attempts are read to plan.
 const attemptWindow = 2 * Day
 
+// attestWindow is the same for attestations. To repeat one is cheap.
+const attestWindow = 90 * Day
+
 // read looks at both sites, the lease and the records. What cannot be
 // reached is part of the answer; the error is that of ctx alone.
 func (p *Planner) read(ctx context.Context) (*world, error) {
-	w := &world{now: time.Now().UTC(), sites: map[string]siteState{}, proofs: map[string][]Proof{}, attempts: map[string][]Attempt{}, prunes: map[string][]Pruning{}}
+	w := &world{now: time.Now().UTC(), sites: map[string]siteState{}, proofs: map[string][]Proof{}, attempts: map[string][]Attempt{}, prunes: map[string][]Pruning{},
+		attests: map[string][]Attestation{}, locks: map[string][]Locking{}}
 	w.lease, w.active, w.between, w.control = p.inCharge(ctx)
 	if w.active == "" && !w.between {
 		// Backups must go on without the lease. But if the standby has taken
@@ -115,6 +123,16 @@ func (p *Planner) readRecords(ctx context.Context, w *world) error {
 	for _, site := range []string{PrimarySite, StandbySite} {
 		w.prunes[site], err = read[Pruning](ctx, r, kindPruning, site, w.now.Add(-2*p.config.Prune.every()))
 		errs = append(errs, err)
+		w.attests[site], err = readSince(ctx, r, kindAttestation, site, w.now.Add(-attestWindow), func(a Attestation) bool { return a.Error == "" })
+		errs = append(errs, err)
+		if l := p.config.lockOf(site); l != nil {
+			w.locks[site], err = readSince(ctx, r, kindLocking, site, w.now.Add(-l.whole()), Locking.ended)
+			errs = append(errs, err)
+			if err == nil && len(w.locks[site]) == 0 { // nothing was done for long, or ever
+				w.locks[site], err = readSince(ctx, r, kindLocking, site, time.Time{}, Locking.ended)
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
