@@ -253,7 +253,10 @@ func (b *blobBench) step(ctx context.Context, distance string, round int, s blob
 	}
 	k := blobKey{distance, s.name, t.name}
 	b.samples[k] = append(b.samples[k], m)
-	return b.verify(s, files, filepath.Join(b.server.root, copied), local)
+	if err := b.verify(s, files, filepath.Join(b.server.root, copied), local); err != nil || s.action != "download" {
+		return err
+	}
+	return empty(filepath.Join(b.server.root, uploaded)) // this was the last step with it
 }
 
 // verify compares what has arrived, and frees its space.
