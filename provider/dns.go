@@ -57,7 +57,8 @@ const (
 
 // A DNSProvider edits a zone by compare-and-swap, so that two orchestrators
 // can never overwrite each other unseen. It is safe for concurrent use. A
-// name outside of its zones is an error, and never [ErrNotFound].
+// name outside of its zones is an error, and never [ErrNotFound]. So is one that
+// a zone delegates: what is written there is told to nobody.
 type DNSProvider interface {
 	// Get reads a record set from the provider, not from a cache: it sees
 	// every Swap that has returned. [ErrNotFound] if the name has no records

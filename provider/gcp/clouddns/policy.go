@@ -216,6 +216,7 @@ func bare(rs *dns.ResourceRecordSet) (*dns.ResourceRecordSet, error) {
 	if err == nil {
 		err = json.Unmarshal(b, out)
 	}
+	out.ForceSendFields = []string{"Ttl"} // 0 is one, too
 	return out, err
 }
 

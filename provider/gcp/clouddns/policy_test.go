@@ -131,6 +131,20 @@ func TestPolicyRequest(t *testing.T) {
 	}
 }
 
+// A TTL of 0 is one: a deletion without it would be of another record set.
+func TestPolicyTTLZero(t *testing.T) {
+	s := newPolicies(t)
+	set := failoverSet(0)
+	set["ttl"] = 0.0
+	s.Put("example", set)
+	if err := openPolicy(t, s).Switch(t.Context(), traffic(0, "west"), traffic(7, "east")); err != nil {
+		t.Error(err)
+	}
+	if held := s.Holds("example", shop, "A"); held["ttl"] != 0.0 {
+		t.Errorf("it has become %v", held)
+	}
+}
+
 // What is no state is an error, and nothing is written.
 func TestPolicyNoState(t *testing.T) {
 	s := newPolicies(t)
