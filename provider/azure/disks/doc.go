@@ -38,9 +38,9 @@
 // deletes what is not a snapshot. The snapshots are as any other, and Created is
 // the moment. Each is complete by itself and shares nothing with those that were
 // made before, so that all of it is paid for. Such a call takes some minutes; a
-// call with the same Token goes on where one was interrupted, also when the
-// machine is gone by then, and clears away what is left. So does Delete of any
-// of the snapshots.
+// call with the same Token goes on where one was interrupted, with the moment of
+// that, also when the machine is gone by then. It clears away what is left, and so
+// does Delete of any of the snapshots.
 //
 // What Azure documents as not frozen together is [errors.ErrUnsupported]: disks
 // of no machine, of several, or of an instance of a uniform scale set; Ultra
@@ -101,7 +101,7 @@
 // With HOLDFAST_AZURE_MACHINE=/subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachines/M
 // it makes groups, too, of disks that it attaches to that machine, which must be
 // in the region and take four more. Three an hour are all that Azure makes, and
-// the clauses of groups need twelve: run one at a time, with -run TestAzure/snapshot/group-moment
-// and so on. That the moment is one, only a machine that writes to its disks can
-// show; without WriteVolume the suite skips that clause.
+// the clauses of groups need six: run one at a time, with -run TestAzure/snapshot/group-token and
+// so on. That the moment is one, only a machine that writes to its disks can show,
+// and the suite has none.
 package disks

@@ -113,7 +113,7 @@ func (s *Snapshots) make(ctx context.Context, g group) ([]*armcompute.Snapshot, 
 	made := s.attempt(ctx, g)
 	held, err := s.members(ctx, g) // of two attempts the slower finds nothing to make them of, and all of them made
 	switch {
-	case err == nil && !slices.ContainsFunc(held, func(one *armcompute.Snapshot) bool { return one == nil || isBeginning(*one) }):
+	case err == nil && !slices.ContainsFunc(held, func(one *armcompute.Snapshot) bool { return one == nil || made != nil && isBeginning(*one) }):
 		return held, nil
 	case made != nil:
 		return nil, made

@@ -80,10 +80,10 @@ func TestGroupUnfit(t *testing.T) {
 	t.Parallel()
 	type change func(s *service, vm *armcompute.VirtualMachine, disk *armcompute.Disk, data *armcompute.DataDisk)
 	for want, change := range map[string]change{
-		"is attached to nothing": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+		" to nothing": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
 			disk.ManagedBy = nil
 		},
-		"and /subscriptions/": func(s *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
+		"they are attached thus: /subscriptions/": func(s *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
 			disk.ManagedBy = s.machine().ID
 		},
 		"which is no virtual machine by itself": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
@@ -123,7 +123,7 @@ func TestGroupUnfit(t *testing.T) {
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say that it %s", err, want)
 		}
-		if !strings.Contains(want, "machine") && !strings.Contains(want, "size") && err != nil && !strings.Contains(err.Error(), ids[1]) {
+		if of := err.Error(); !strings.Contains(of[strings.Index(of, "by Azure:"):], ids[1]) && !strings.Contains(of, "machine-") {
 			t.Errorf("%v does not name %s", err, ids[1])
 		}
 		if n := len(s.Seen("PUT", "")); n != 0 {
@@ -362,4 +362,198 @@ func TestGroupArguments(t *testing.T) {
 	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), "in region "+there) {
 		t.Errorf("a disk of another region: %v", err)
 	}
+}
+
+// What goes wrong at Azure is said, and in the way of no other call.
+func TestGroupWrecked(t *testing.T) {
+	t.Parallel()
+	type wreck struct {
+		method, path string
+		before       func(s *service, vm *armcompute.VirtualMachine)
+		after        func(s *service, name string)
+		want         string // of the first call
+	}
+	for name, w := range map[string]wreck{
+		"the restore point fails": {"PUT", "/restorePoints/", nil, func(s *service, name string) { s.collections[name].fails = true }, `Azure calls it "Failed"`},
+		"a disk is detached": {"PUT", "/restorePoints/", func(_ *service, vm *armcompute.VirtualMachine) {
+			vm.Properties.StorageProfile.DataDisks = vm.Properties.StorageProfile.DataDisks[1:]
+		}, nil, "was detached meanwhile"},
+		"a disk fails": {"PUT", "-1", nil, func(s *service, name string) {
+			if d := s.disks[name+"-1"]; d != nil {
+				d.disk.Properties.ProvisioningState, d.looks = p("Failed"), 0
+			}
+		}, "it is deleted: call again"},
+		"another restore point is made": {"PUT", "/restorePoints/", func(s *service, vm *armcompute.VirtualMachine) {
+			s.collections["other"] = &collection{it: armcompute.RestorePointCollection{Properties: &armcompute.RestorePointCollectionProperties{
+				Source: &armcompute.RestorePointCollectionSourceProperties{ID: vm.ID}}}, looks: 1}
+		}, func(s *service, _ string) { delete(s.collections, "other") }, "OperationNotAllowed"},
+		"too many": {"PUT", "/restorePoints/", nil, nil, "429 TooManyRequests"},
+	} {
+		s := newService()
+		d := s.open(t, func(c *disks.Config) { c.Attempts, c.Poll = 1, time.Microsecond })
+		vm, ids := s.together(2)
+		s.write(t, ids, 1)
+		was := vm.Properties.StorageProfile.DataDisks
+		done := false
+		s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+			if done || !r.Is(w.method, w.path) {
+				return next()
+			}
+			done = true
+			s.mu.Lock()
+			if w.before != nil {
+				w.before(s, vm)
+			}
+			s.mu.Unlock()
+			if name == "too many" {
+				return wire.Fault(r, 429, "TooManyRequests", "three an hour", ""), nil
+			}
+			resp, err := next()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if w.after != nil {
+				i := strings.Index(r.URL.Path, "holdfast-")
+				w.after(s, r.URL.Path[i:i+len("holdfast-")+40])
+			}
+			return resp, err
+		})
+		if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), w.want) || errors.Is(err, provider.ErrConflict) || errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%s: %v does not say %q", name, err, w.want)
+		}
+		if left := s.left(); w.path != "-1" && len(left) != 0 {
+			t.Errorf("%s: left are %s", name, left)
+		}
+		vm.Properties.StorageProfile.DataDisks = was
+		snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+		if err != nil {
+			t.Errorf("%s: again: %v", name, err)
+		}
+		s.whole(t, name, snaps)
+	}
+}
+
+// cut makes a call for a group that ends at the request for a restore point.
+func (s *service) cut(t *testing.T, d *disks.Snapshots, ids []string, rule wire.Rule) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		if !r.Is("PUT", "/restorePoints/") {
+			return next()
+		}
+		defer cancel()
+		return rule(r, next)
+	})
+	if _, err := d.CreateGroup(ctx, ids, inGroup); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	s.Clear()
+}
+
+// A machine that is gone, or has another's disks, when a call goes on.
+func TestGroupMachineGone(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	d := s.open(t, nil)
+	vm, ids := s.together(2)
+	s.write(t, ids, 1)
+	s.cut(t, d, ids, wire.Lost)
+	delete(s.machines, base(*vm.ID))
+	for _, id := range ids {
+		delete(s.disks, base(id))
+	}
+	snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+	if err != nil || s.points != 1 {
+		t.Fatalf("the restore point was made, and then the machine and its disks were gone: %v", err)
+	}
+	s.whole(t, "machine gone", snaps)
+
+	s = newService()
+	d = s.open(t, nil)
+	vm, ids = s.together(2)
+	s.write(t, ids, 1)
+	s.cut(t, d, ids, wire.Cut)
+	delete(s.machines, base(*vm.ID))
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || errors.Is(err, provider.ErrNotFound) || !strings.Contains(err.Error(), "machine "+*vm.ID) {
+		t.Errorf("a machine that is gone: %v", err)
+	}
+	s.machine(ids...)
+	if snaps, err = d.CreateGroup(t.Context(), ids, inGroup); err != nil {
+		t.Errorf("disks that have moved: %v", err)
+	}
+	s.whole(t, "disks moved", snaps)
+}
+
+// A call that is late makes a restore point for a group that is complete. It
+// adds nothing to that, and goes.
+func TestGroupLate(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	d := s.open(t, nil)
+	vm, ids := s.together(2)
+	s.write(t, ids, 1)
+	snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := func() {
+		name, tags := base(snaps[1].Ref.ID)[:len("holdfast-")+40], s.snapshots[base(snaps[1].Ref.ID)].snap.Tags
+		s.putCollection(t.Context(), "", name, armcompute.RestorePointCollection{
+			Tags: tags, Properties: &armcompute.RestorePointCollectionProperties{Source: &armcompute.RestorePointCollectionSourceProperties{ID: vm.ID}},
+		}, nil)
+		s.putPoint(t.Context(), "", name, "moment", armcompute.RestorePoint{Properties: &armcompute.RestorePointProperties{
+			ConsistencyMode: p(armcompute.ConsistencyModeTypesCrashConsistent),
+		}}, nil)
+	}
+	late()
+	again, err := d.CreateGroup(t.Context(), ids, inGroup)
+	if err != nil || again[0].Ref != snaps[0].Ref || again[1].Created != snaps[1].Created {
+		t.Errorf("%+v, %v, want %+v", again, err, snaps)
+	}
+	s.whole(t, "late", again)
+	if err := d.Delete(t.Context(), snaps[0].Ref); err != nil {
+		t.Fatal(err)
+	}
+	late()
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); !errors.Is(err, provider.ErrConflict) || len(s.snapshots) != 1 || len(s.left()) != 0 {
+		t.Errorf("of a group that lacks one: %v, %d snapshots, left are %s", err, len(s.snapshots), s.left())
+	}
+}
+
+// What was made and is not yet shown is waited for, and no volume that is not
+// there.
+func TestGroupNotYetShown(t *testing.T) {
+	t.Parallel()
+	hidden := wire.Answers(404, `{"error":{"code":"ResourceNotFound","message":"not found"}}`)
+	for _, path := range []string{"/restorePoints/", "/disks/holdfast-", "/snapshots/"} {
+		for looks, ok := range map[int32]bool{4: true, 1000: false} {
+			s := newService()
+			first, _ := wire.First(looks, "GET", path, hidden)
+			s.Add(first)
+			_, ids := s.together(1)
+			_, err := s.open(t, nil).CreateGroup(t.Context(), ids, inGroup)
+			if ok != (err == nil) || errors.Is(err, provider.ErrNotFound) || s.points != 1 || s.n > 1 {
+				t.Errorf("%s, %d looks: %v, %d restore points, %d snapshots", path, looks, err, s.points, s.n)
+			}
+		}
+	}
+}
+
+// Under a lock the snapshots are made, and what they were made of stays until
+// the lock is off.
+func TestGroupLocked(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	d := s.open(t, nil)
+	_, ids := s.together(2)
+	s.write(t, ids, 1)
+	s.scopeLock = true
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); !errors.Is(err, provider.ErrLocked) || s.n != 2 {
+		t.Errorf("%v, %d snapshots", err, s.n)
+	}
+	s.scopeLock = false
+	snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+	if err != nil || s.n != 2 || s.points != 1 {
+		t.Errorf("%v, %d snapshots, %d restore points", err, s.n, s.points)
+	}
+	s.whole(t, "lock off", snaps)
 }

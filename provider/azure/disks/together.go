@@ -1,6 +1,7 @@
 package disks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,19 +23,23 @@ import (
 // https://learn.microsoft.com/azure/virtual-machines/concepts-restore-points and
 // .../virtual-machines-create-restore-points#limitations
 func (s *Snapshots) together(ctx context.Context, volumes []string) (machine string, others []*armcompute.APIEntityReference, err error) {
-	var why []string
-	for _, v := range volumes {
+	var why, where []string
+	apart := false
+	for i, v := range volumes {
 		disk, err := s.attached(ctx, v)
 		if err != nil {
 			return "", nil, err
 		}
+		at := value(disk.ManagedBy)
+		if i == 0 {
+			machine = at
+		}
+		apart = apart || at == "" || !strings.EqualFold(at, machine)
+		where = append(where, fmt.Sprintf("%s to %s", v, cmp.Or(at, "nothing")))
 		why = append(why, unfit(v, disk)...)
-		if machine == "" {
-			machine = value(disk.ManagedBy)
-		}
-		if at := value(disk.ManagedBy); !strings.EqualFold(at, machine) {
-			why = append(why, fmt.Sprintf("%s is attached to %s, and %s to %s", v, at, volumes[0], machine))
-		}
+	}
+	if apart {
+		why = append(why, "they are attached thus: "+strings.Join(where, ", "))
 	}
 	if len(why) == 0 {
 		others, why, err = s.others(ctx, machine, volumes)
@@ -69,11 +74,10 @@ func (s *Snapshots) attached(ctx context.Context, volume string) (armcompute.Dis
 
 // unfit says why a disk cannot be in a group.
 func unfit(volume string, disk armcompute.Disk) (why []string) {
-	switch m := resourceID.FindStringSubmatch(value(disk.ManagedBy)); {
-	case value(disk.ManagedBy) == "":
-		why = append(why, volume+" is attached to nothing")
-	case m == nil || !strings.EqualFold(m[3], "virtualMachines"):
-		why = append(why, fmt.Sprintf("%s is attached to %s, which is no virtual machine by itself", volume, *disk.ManagedBy))
+	if at := value(disk.ManagedBy); at != "" {
+		if m := resourceID.FindStringSubmatch(at); m == nil || !strings.EqualFold(m[3], "virtualMachines") {
+			why = append(why, fmt.Sprintf("%s is attached to %s, which is no virtual machine by itself", volume, at))
+		}
 	}
 	if disk.SKU != nil {
 		switch kind := value(disk.SKU.Name); kind {
@@ -104,7 +108,7 @@ func (s *Snapshots) others(ctx context.Context, machine string, volumes []string
 	if p.SecurityProfile != nil && value(p.SecurityProfile.SecurityType) == armcompute.SecurityTypesConfidentialVM {
 		why = append(why, machine+" is a confidential virtual machine")
 	}
-	if size := p.HardwareProfile; size != nil && len(volumes) > 1 && len(p.StorageProfile.DataDisks) > 1 && apart(string(value(size.VMSize))) {
+	if size := p.HardwareProfile; size != nil && len(volumes) > 1 && len(p.StorageProfile.DataDisks) > 1 && inTurn(string(value(size.VMSize))) {
 		why = append(why, fmt.Sprintf("%s has the size %s and more than one data disk", machine, *size.VMSize))
 	}
 	found := 0
@@ -145,10 +149,10 @@ var (
 	byAMD      = regexp.MustCompile(`^Standard_[A-Z]+[0-9]+(-[0-9]+)?[b-z]*a[a-z]*_v`)
 )
 
-// apart: a machine of this size may freeze its disks one after the other. Azure
+// inTurn: a machine of this size may freeze its disks one after the other. Azure
 // says so of those of Intel from generation 6, and of AMD from 7. Of others of
 // generation 6 it says nothing, and they are taken for those of Intel.
-func apart(size string) bool {
+func inTurn(size string) bool {
 	m := generation.FindStringSubmatch(size)
 	if m == nil {
 		return false
