@@ -68,6 +68,9 @@ func TestGroupRequests(t *testing.T) {
 			t.Errorf("the content of %s is %v", snap.Volume, got)
 		}
 	}
+	if again, err := d.CreateGroup(t.Context(), []string{ids[1], ids[0]}, inGroup); err != nil || again[1].Ref != snaps[0].Ref || s.points != 1 {
+		t.Errorf("again, in other letters: %+v, %v", again, err)
+	}
 	copied, err := d.CopySnapshot(t.Context(), snaps[1].Ref, there, provider.SnapshotOptions{Token: "c"})
 	if err != nil || copied.Volume != ids[1] {
 		t.Errorf("a copy: %+v, %v", copied, err)
@@ -80,6 +83,11 @@ func TestGroupUnfit(t *testing.T) {
 	t.Parallel()
 	type change func(s *service, vm *armcompute.VirtualMachine, disk *armcompute.Disk, data *armcompute.DataDisk)
 	for want, change := range map[string]change{
+		"thus: /subscriptions/s1/": func(s *service, vm *armcompute.VirtualMachine, _ *armcompute.Disk, _ *armcompute.DataDisk) {
+			for _, d := range vm.Properties.StorageProfile.DataDisks {
+				s.disks[base(*d.ManagedDisk.ID)].disk.ManagedBy = nil
+			}
+		},
 		" to nothing": func(_ *service, _ *armcompute.VirtualMachine, disk *armcompute.Disk, _ *armcompute.DataDisk) {
 			disk.ManagedBy = nil
 		},
@@ -328,8 +336,10 @@ func TestGroupOther(t *testing.T) {
 			}
 		}
 	}
-	if _, err := d.CreateGroup(t.Context(), ids[:1], inGroup); !errors.Is(err, provider.ErrConflict) || s.points != 1 {
-		t.Errorf("%v, %d restore points", err, s.points)
+	for _, of := range [][]string{ids[:1], ids} {
+		if _, err := d.CreateGroup(t.Context(), of, inGroup); !errors.Is(err, provider.ErrConflict) || s.points != 1 {
+			t.Errorf("%v, %d restore points", err, s.points)
+		}
 	}
 }
 
@@ -353,7 +363,7 @@ func TestGroupArguments(t *testing.T) {
 	if n := len(s.Seen("", "")); n != 0 {
 		t.Errorf("%d requests", n)
 	}
-	_, ids := s.together(2)
+	vm, ids := s.together(2)
 	s.disks[base(ids[1])].disk.Properties.Encryption = &armcompute.Encryption{DiskEncryptionSetID: p("the set")}
 	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), "Config.EncryptionSets") || len(s.Seen("PUT", "")) != 0 {
 		t.Errorf("a disk of another key: %v", err)
@@ -361,6 +371,11 @@ func TestGroupArguments(t *testing.T) {
 	s.disks[base(ids[1])].disk.Properties.Encryption, s.disks[base(ids[1])].disk.Location = nil, p(there)
 	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), "in region "+there) {
 		t.Errorf("a disk of another region: %v", err)
+	}
+	s.disks[base(ids[1])].disk.Location = p(here)
+	vm.Properties.StorageProfile.DataDisks = vm.Properties.StorageProfile.DataDisks[1:]
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); err == nil || !strings.Contains(err.Error(), "is changing") || len(s.Seen("PUT", "")) != 0 {
+		t.Errorf("a disk that the machine does not have: %v", err)
 	}
 }
 
@@ -513,6 +528,20 @@ func TestGroupLate(t *testing.T) {
 	if err := d.Delete(t.Context(), snaps[0].Ref); err != nil {
 		t.Fatal(err)
 	}
+	old := base(snaps[0].Ref.ID)
+	defer func() { // and a disk of an earlier moment is not taken for one of this
+		if err := d.Delete(t.Context(), snaps[1].Ref); err != nil {
+			t.Fatal(err)
+		}
+		s.disks[old] = &resource{disk: armcompute.Disk{Properties: &armcompute.DiskProperties{
+			ProvisioningState: p("Succeeded"), CreationData: &armcompute.CreationData{SourceResourceID: p("older")},
+		}}, content: []byte("older")}
+		snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.whole(t, "an older disk", snaps)
+	}()
 	late()
 	if _, err := d.CreateGroup(t.Context(), ids, inGroup); !errors.Is(err, provider.ErrConflict) || len(s.snapshots) != 1 || len(s.left()) != 0 {
 		t.Errorf("of a group that lacks one: %v, %d snapshots, left are %s", err, len(s.snapshots), s.left())
@@ -547,8 +576,8 @@ func TestGroupLocked(t *testing.T) {
 	_, ids := s.together(2)
 	s.write(t, ids, 1)
 	s.scopeLock = true
-	if _, err := d.CreateGroup(t.Context(), ids, inGroup); !errors.Is(err, provider.ErrLocked) || s.n != 2 {
-		t.Errorf("%v, %d snapshots", err, s.n)
+	if _, err := d.CreateGroup(t.Context(), ids, inGroup); !errors.Is(err, provider.ErrLocked) || s.n != 2 || len(s.Seen("DELETE", "")) != 3 {
+		t.Errorf("%v, %d snapshots, %d requests to delete", err, s.n, len(s.Seen("DELETE", "")))
 	}
 	s.scopeLock = false
 	snaps, err := d.CreateGroup(t.Context(), ids, inGroup)
@@ -556,4 +585,61 @@ func TestGroupLocked(t *testing.T) {
 		t.Errorf("%v, %d snapshots, %d restore points", err, s.n, s.points)
 	}
 	s.whole(t, "lock off", snaps)
+}
+
+// What Azure does not allow is said as such. A reply that is lost costs nothing,
+// and a request that was not carried out is no success.
+func TestGroupRefused(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/restorePointCollections/", "/restorePoints/", "/disks/", "/snapshots/"} {
+		for name, rule := range map[string]wire.Rule{
+			"lost": wire.Lost, "cut": wire.Cut, "refused": wire.Answers(403, `{"error":{"code":"AuthorizationFailed","message":"no"}}`),
+		} {
+			s := newService()
+			first, _ := wire.First(1, "PUT", path, rule)
+			s.Add(first)
+			_, ids := s.together(1)
+			_, err := s.open(t, func(c *disks.Config) { c.Attempts = 1 }).CreateGroup(t.Context(), ids, inGroup)
+			if (name == "lost") != (err == nil) || (name == "refused") != errors.Is(err, fs.ErrPermission) {
+				t.Errorf("%s, %s: %v", path, name, err)
+			}
+		}
+	}
+}
+
+// Of two calls that race with other volumes, each finds part of what the other
+// has made: the collection, or the restore point. It is a conflict, and no group.
+func TestGroupCrossed(t *testing.T) {
+	t.Parallel()
+	s := newService()
+	d := s.open(t, nil)
+	_, ids := s.together(3)
+	conflict := func(when string, of []string, points int) {
+		t.Helper()
+		if _, err := d.CreateGroup(t.Context(), of, inGroup); !errors.Is(err, provider.ErrConflict) || s.points != points || s.n != 0 {
+			t.Errorf("%s: %v, %d restore points, %d snapshots", when, err, s.points, s.n)
+		}
+	}
+	s.cut(t, d, ids[:2], wire.Cut)
+	conflict("the collection of others", ids[1:], 0)
+	s.cut(t, d, ids[:2], wire.Lost)
+	conflict("the restore point of others", ids[1:], 1)
+	var first *collection
+	var name string
+	for name, first = range s.collections {
+	}
+	delete(s.collections, name)
+	s.cut(t, d, ids[1:], wire.Cut)
+	second := s.collections[name]
+	tags := second.it.Tags
+	second.point, second.content, second.looks = first.point, first.content, first.looks
+	conflict("the collection is ours, and the restore point not", ids[1:], 1)
+	second.it.Tags = first.it.Tags
+	s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		if r.Is("GET", "/restorePoints/") {
+			second.it.Tags = tags
+		}
+		return next()
+	})
+	conflict("the collection becomes that of others", ids[:2], 1)
 }
