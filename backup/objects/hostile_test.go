@@ -144,6 +144,35 @@ func TestMirrorOfGarbled(t *testing.T) {
 	}
 }
 
+// A mirror does not delete what this target backs up, nor what is beside it,
+// because Location was taken for a place below Config.Prefix.
+func TestMirrorAbovePrefix(t *testing.T) {
+	memory := providertest.NewMemory()
+	put(t, memory, "photos/a", "a", nil)
+	put(t, memory, "repository/format", "all backups", nil)
+	on := target(t, objects.Config{Store: memory, Prefix: "photos/"})
+	repo := repository(t, providertest.NewMemory())
+	p := whole(t, repo, on, backup.Full)
+	before := there(t, memory)
+	for _, location := range []string{"", "photos"} {
+		err := tryRestore(t, repo, p, on, location, "overwrite=true", "mirror=true")
+		if err == nil || !strings.Contains(err.Error(), `"photos/"`) || there(t, memory) != before {
+			t.Errorf("a mirror to %q returned %v and left\n%s", location, err, there(t, memory))
+		}
+	}
+	put(t, memory, "photos/b", "b", nil)
+	restore(t, repo, p, on, "photos/", "overwrite=true", "mirror=true")
+	if got := there(t, memory); got != before {
+		t.Errorf("mirrored to\n%s", got)
+	}
+	restore(t, repo, p, on, "photos/of/2026/", "overwrite=true", "mirror=true")
+	restore(t, repo, p, on, "other/", "overwrite=true", "mirror=true")
+	restore(t, repo, p, target(t, objects.Config{Store: memory}), "", "overwrite=true", "mirror=true") // the whole bucket, as it says
+	if got := strings.Join(keys(t, memory), " "); got != "a" {
+		t.Errorf("the whole bucket mirrored to %s", got)
+	}
+}
+
 // An object in a cold tier that cannot be compared is named, and the others are
 // restored.
 func TestColdInTheWay(t *testing.T) {

@@ -67,7 +67,8 @@
 //	           restored; it wants overwrite. What [Config].Include and Exclude
 //	           keep out of backups is spared, and so is what is not selected,
 //	           and what is missing from the point because it could not be
-//	           read. A point that misses more than it names is refused.
+//	           read. A point that misses more than it names is refused, and
+//	           so is a Location above [Config].Prefix.
 //	verify     "true" reads everything again at the end, versions and tags
 //	           included.
 //	versions   "true" restores replaced versions, too, and deletions, in their

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -43,6 +44,10 @@ func (t *Target) restorer(ctx context.Context, v *backup.View, d backup.Destinat
 	}
 	if _, ok := provider.As[provider.Versioner](t.store); o.versions && !ok {
 		return nil, fmt.Errorf("destination: option versions: the store keeps none: %w", errors.ErrUnsupported)
+	}
+	if o.mirror && d.Location != t.c.Prefix && strings.HasPrefix(t.c.Prefix, d.Location) {
+		return nil, fmt.Errorf("destination: option mirror: at Location %q it would delete what is at and beside Config.Prefix %q: make Location that, or restore with a Target without Prefix",
+			d.Location, t.c.Prefix)
 	}
 	if p := v.Point(); o.mirror && p.WarningCount > int64(len(p.Warnings)) {
 		return nil, fmt.Errorf("destination: option mirror: %d parts are missing from the point, which names the first %d, so that what else is to be deleted is not known",
