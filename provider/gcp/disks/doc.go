@@ -52,14 +52,14 @@
 //	gcloud compute resource-policies create disk-consistency-group POLICY --region=REGION
 //	gcloud compute disks add-resource-policies DISK --zone=ZONE --resource-policies=POLICY
 //
-// CreateGroup makes that group, and of the instant snapshot of each volume an
-// ordinary one, since instant ones are lost with their disk and their zone. What
-// else has the policy is frozen, too, and no snapshot is made of it. Disks without
-// a policy in common, of several zones, and of the types that have no instant
-// snapshots (Hyperdisk Throughput and ML) are errors.ErrUnsupported, which says
-// which disk has what; so are regional disks, which are another API. Keep their
-// writers still until Create has returned for each, or back the database up by
-// itself.
+// CreateGroup makes that group, whose moment lies between the call and its return,
+// and of the instant snapshot of each volume an ordinary one, since instant ones
+// are lost with their disk and their zone. What else has the policy is frozen,
+// too, and no snapshot is made of it. Disks without a policy in common, of several
+// zones, and of the types that have no instant snapshots (Hyperdisk Throughput and
+// ML) are errors.ErrUnsupported, which says which disk has what; so are regional
+// disks, which are another API. Keep their writers still until Create has returned
+// for each, or back the database up by itself.
 //
 // The instant group is deleted when no snapshot is being made of it any more, and
 // all have been begun: when Get, CreateGroup or Delete sees that. Its name is
@@ -104,7 +104,7 @@
 //     compute.zoneOperations.get
 //   - copy: both, compute.regions.get and compute.disks.delete
 //   - groups: as for create, and compute.snapshots.list, compute.disks.get,
-//     compute.resourcePolicies.get and .useReadOnly, compute.zoneOperations.get,
+//     compute.resourcePolicies.get, .use and .useReadOnly, compute.zoneOperations.get,
 //     compute.instantSnapshotGroups.create, .get and .delete,
 //     compute.instantSnapshots.list and .useReadOnly; Get and Delete of one of a
 //     group need compute.instantSnapshotGroups.get and .delete to clear up

@@ -192,6 +192,17 @@ func TestCopyDisk(t *testing.T) {
 			t.Errorf("%s was to be deleted", r.Parts["disk"])
 		}
 	}
+	if err := e.Delete(t.Context(), copied.Ref); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // the Token is free again, and so are the names
+		if copied, err = e.CopySnapshot(t.Context(), snap.Ref, "eu", provider.SnapshotOptions{Token: "t"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if copied.State != provider.Ready || len(s.Disks()) != 1 {
+		t.Errorf("made anew: %+v, %q", copied, s.Disks())
+	}
 	if _, err := open(t, s, func(c *disks.Config) { c.Zone = "" }).CopySnapshot(t.Context(), snap.Ref, away, provider.SnapshotOptions{Token: "u"}); err == nil {
 		t.Error("a copy without a zone")
 	}

@@ -3,6 +3,8 @@ package disks_test
 import (
 	"context"
 	"errors"
+	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -224,7 +226,7 @@ func TestGroupCrash(t *testing.T) {
 // whether the instant group is there or not, and whoever deleted which.
 func TestGroupDeleted(t *testing.T) {
 	t.Parallel()
-	for i, settled := range []bool{false, true, false} {
+	for i, settled := range []bool{true, false, false} {
 		s := fakegcp.NewCompute(t)
 		e, v := open(t, s, nil), together(s, 3)
 		refs := group(t, e, v...)
@@ -235,7 +237,7 @@ func TestGroupDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 		made := len(s.Seen(insert))
-		for _, of := range [][]string{v, v[:2], v[1:]} {
+		for _, of := range [][]string{v, v[:2], v[1:], v[2:]} {
 			if _, err := e.CreateGroup(t.Context(), of, groupOptions); !errors.Is(err, provider.ErrConflict) {
 				t.Errorf("without %d: %q is %v", i, of, err)
 			}
@@ -427,6 +429,73 @@ func TestGroupGivenUp(t *testing.T) {
 	for i, ref := range refs {
 		if err := e.Delete(t.Context(), ref); err != nil || len(s.InstantGroups()) != 1-i {
 			t.Errorf("%v, %q", err, s.InstantGroups())
+		}
+	}
+}
+
+// What others do to labels, and a list that is behind, hide nothing of a group;
+// and what was made of another instant snapshot of the same name is none of it.
+func TestGroupUnlisted(t *testing.T) {
+	t.Parallel()
+	s := fakegcp.NewCompute(t)
+	e, v := open(t, s, nil), together(s, 2)
+	refs := group(t, e, v...)
+	settle(t, e, refs)
+	s.Add(func(r *fakegcp.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		if r.Method == "compute.snapshots.list" {
+			return fakegcp.Answer(http.StatusOK, `{"kind":"compute#snapshotList"}`), nil
+		}
+		return next()
+	})
+	if again := group(t, e, v...); !slices.Equal(again, refs) || len(s.Seen(insertGroup)) != 1 {
+		t.Errorf("%v, then %v after %d freezes", refs, again, len(s.Seen(insertGroup)))
+	}
+	s.Add(func(r *fakegcp.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		answer, err := next()
+		if r.Parts["snapshot"] != refs[1].ID || err != nil {
+			return answer, err
+		}
+		body, err := io.ReadAll(answer.Body)
+		return fakegcp.Answer(http.StatusOK, strings.Replace(string(body), `"sourceInstantSnapshotId":"`, `"sourceInstantSnapshotId":"9`, 1)), err
+	})
+	if _, err := e.CreateGroup(t.Context(), v, groupOptions); !errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), refs[1].ID) {
+		t.Errorf("one of another instant snapshot: %v", err)
+	}
+}
+
+// What goes on with a group that a crash has left goes on with its tags.
+func TestGroupTags(t *testing.T) {
+	t.Parallel()
+	s := fakegcp.NewCompute(t)
+	e, v := open(t, s, nil), together(s, 2)
+	s.Fails(insert, "QUOTA_EXCEEDED")
+	if _, err := e.CreateGroup(t.Context(), v, groupOptions); err == nil {
+		t.Fatal("no error")
+	}
+	snaps, err := e.CreateGroup(t.Context(), v, provider.SnapshotOptions{Token: groupOptions.Token, Tags: map[string]string{"other": "tags"}})
+	if err != nil || len(snaps) != 2 {
+		t.Fatalf("%v, %v", snaps, err)
+	}
+	for _, snap := range snaps {
+		if !maps.Equal(snap.Tags, groupOptions.Tags) || snap.Size != 10<<30 {
+			t.Errorf("%+v", snap)
+		}
+	}
+}
+
+// That something else is not there does not say that a volume is not, and it is
+// not looked for for ever.
+func TestGroupVanished(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{insertGroup, insert, "compute.resourcePolicies.get"} {
+		s := fakegcp.NewCompute(t)
+		e, v := open(t, s, nil), together(s, 2)
+		always, n := fakegcp.First(1000, method, fakegcp.Refuses(fakegcp.Fault{Code: http.StatusNotFound, Reason: "notFound", Message: "The resource 'projects/p/x' was not found"}))
+		s.Add(always)
+		_, err := e.CreateGroup(t.Context(), v, groupOptions)
+		isUnknown(t, err)
+		if n.Load() < 1 || n.Load() > 20 {
+			t.Errorf("%s: %d requests", method, n.Load())
 		}
 	}
 }
