@@ -267,9 +267,6 @@ func (s *Snapshots) first(ctx context.Context, g *grouping, instant *compute.Ins
 	if err != nil {
 		return &vanished{"the snapshot of " + g.volumes[0], err}
 	}
-	if err := g.check([]*compute.Snapshot{held}); err != nil {
-		return errors.Join(err, s.melt(ctx, g.zone, instant))
-	}
 	return g.shows(held, instant)
 }
 

@@ -168,6 +168,12 @@ func (c *Compute) passGroups() {
 			if g.attributes["status"] == "CREATING" {
 				g.attributes["status"] = "READY"
 			}
+		case 7: // which no document rules out
+			for _, i := range c.instants {
+				if i.attributes["sourceInstantSnapshotGroup"] == projectURL+path {
+					i.attributes["status"] = "READY"
+				}
+			}
 		}
 	}
 }
@@ -183,7 +189,7 @@ func (c *Compute) freeze(path string, g *groupState) {
 		name := fmt.Sprintf("%s-%s", g.attributes["name"], d.attributes["id"]) // may come again with another ID
 		at := "zones/" + g.zone + "/instantSnapshots/" + name
 		c.instants[at] = &instantState{content: slices.Clone(d.content), attributes: map[string]any{
-			"kind": "compute#instantSnapshot", "id": fmt.Sprint(1000 + c.made), "name": name, "status": "READY", "diskSizeGb": d.attributes["sizeGb"],
+			"kind": "compute#instantSnapshot", "id": fmt.Sprint(1000 + c.made), "name": name, "status": "CREATING", "diskSizeGb": d.attributes["sizeGb"],
 			"sourceDisk": projectURL + disk, "sourceDiskId": d.attributes["id"], "sourceInstantSnapshotGroup": projectURL + path,
 			"sourceInstantSnapshotGroupId": g.attributes["id"], "zone": g.attributes["zone"], "selfLink": projectURL + at, "creationTimestamp": now()}}
 	}
@@ -204,6 +210,9 @@ func (c *Compute) snapshotOfInstant(body map[string]any) *Fault {
 	i := c.instants[path]
 	if i == nil {
 		return missing(path)
+	}
+	if i.attributes["status"] != "READY" {
+		return faultf(http.StatusBadRequest, "resourceNotReady", "", "The resource 'projects/p/%s' is not ready", path)
 	}
 	maps.Copy(body, map[string]any{"diskSizeGb": i.attributes["diskSizeGb"], "sourceInstantSnapshot": projectURL + path, "sourceInstantSnapshotId": i.attributes["id"]})
 	return nil
