@@ -154,8 +154,9 @@ func (s *Snapshots) members(ctx context.Context, g *grouping) ([]*compute.Snapsh
 	if err != nil {
 		return nil, err
 	}
-	held = slices.DeleteFunc(held, func(h *compute.Snapshot) bool { return !strings.HasPrefix(h.Name, g.name+"-") }) // labelled by others
-	for i := range g.volumes {                                                                                       // whose label was removed, or which is listed late
+	// Others give labels, too, and take them away, and a list may be behind.
+	held = slices.DeleteFunc(held, func(h *compute.Snapshot) bool { return !strings.HasPrefix(h.Name, g.name+"-") })
+	for i := range g.volumes {
 		if slices.ContainsFunc(held, func(h *compute.Snapshot) bool { return h.Name == g.nameOf(i) }) {
 			continue
 		}

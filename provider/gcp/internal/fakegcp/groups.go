@@ -168,7 +168,7 @@ func (c *Compute) passGroups() {
 			if g.attributes["status"] == "CREATING" {
 				g.attributes["status"] = "READY"
 			}
-		case 7: // which no document rules out
+		case 14: // which no document rules out
 			for _, i := range c.instants {
 				if i.attributes["sourceInstantSnapshotGroup"] == projectURL+path {
 					i.attributes["status"] = "READY"
