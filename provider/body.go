@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -105,19 +106,34 @@ func atEnd(r io.Reader) error {
 // PutOnce creates an object that nothing else may ever have written with
 // other bytes, and survives a lost reply: if the key turns out to be taken,
 // it reads the object, and the same bytes are success. [ErrConflict] if the
-// key holds other bytes. The body is read into memory if the key is taken.
+// key holds other bytes, or what can never be read: because the credential may
+// not, or it is damaged. If it cannot be read now, that is the error, and
+// nobody knows whose it is. The body is read into memory if the key is taken.
 func PutOnce(ctx context.Context, s BlobStore, key string, body []byte, o PutOptions) (Info, error) {
 	o.IfAbsent, o.IfMatch = true, ""
 	info, err := s.Put(ctx, key, Bytes(body), o)
-	if err == nil || errors.Is(err, ErrInvalidKey) || errors.Is(err, ErrCorrupt) || ctx.Err() != nil {
+	taken := errors.Is(err, ErrConflict)
+	if err == nil || errors.Is(err, ErrInvalidKey) || errors.Is(err, ErrCorrupt) || ctx.Err() != nil && !taken {
 		return info, err
 	}
 	got, info, readErr := ReadAll(ctx, s, key, int64(len(body)))
 	switch {
 	case readErr == nil && bytes.Equal(got, body):
 		return info, nil
-	case readErr == nil || errors.Is(err, ErrConflict):
+	case readErr == nil || taken && (info.Size > int64(len(body)) || !mayBeRead(readErr)):
 		return Info{}, &Error{Op: "put", Provider: "store", Key: key, Err: ErrConflict}
+	case taken:
+		return Info{}, fmt.Errorf("put %s: the key is taken, and whether by the same bytes is not known: %w", key, readErr)
 	}
 	return Info{}, err
+}
+
+// mayBeRead says of an object that was not read whether it may be later on.
+func mayBeRead(err error) bool {
+	for _, lasting := range []error{ErrNotFound, ErrCorrupt, fs.ErrPermission} {
+		if errors.Is(err, lasting) {
+			return false
+		}
+	}
+	return true
 }

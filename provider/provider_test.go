@@ -194,3 +194,53 @@ func ExamplePutOnce() {
 	// <nil>
 	// true
 }
+
+// Who has created an object, and meets it again because nothing was heard of
+// that, is not told that somebody else was first just because it cannot be
+// read now: a journal would take itself for deposed.
+func TestPutOnceMeetsItself(t *testing.T) {
+	ctx := t.Context()
+	for name, c := range map[string]struct {
+		there string
+		fault error
+		taken bool // by other bytes, as far as anybody can know
+	}{
+		"cannot be read now":     {"mine", providertest.ErrInjected, false},
+		"in a cold tier":         {"mine", provider.ErrCold, false},
+		"throttled":              {"mine", provider.ErrThrottled, false},
+		"may not be read":        {"mine", fs.ErrPermission, true},
+		"damaged":                {"mine", provider.ErrCorrupt, true},
+		"gone since":             {"mine", provider.ErrNotFound, true},
+		"of another size anyway": {"mine and more", nil, true},
+	} {
+		m := providertest.NewMemory()
+		if _, err := m.Put(ctx, "x", strings.NewReader(c.there), provider.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s := providertest.NewFaulty(m, func(call providertest.Call) providertest.Fault {
+			if call.Op == "get" {
+				return providertest.Fault{Before: c.fault}
+			}
+			return providertest.Fault{}
+		})
+		_, err := provider.PutOnce(ctx, s, "x", []byte("mine"), provider.PutOptions{})
+		if err == nil || errors.Is(err, provider.ErrConflict) != c.taken || !c.taken && !errors.Is(err, c.fault) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	ended, cancel := context.WithCancel(ctx)
+	m := providertest.NewMemory()
+	if _, err := m.Put(ctx, "x", strings.NewReader("mine"), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := providertest.NewFaulty(m, func(call providertest.Call) providertest.Fault {
+		if call.Op == "get" {
+			cancel()
+		}
+		return providertest.Fault{Before: ended.Err()}
+	})
+	if _, err := provider.PutOnce(ended, s, "x", []byte("mine"), provider.PutOptions{}); !errors.Is(err, context.Canceled) || errors.Is(err, provider.ErrConflict) {
+		t.Errorf("ctx ends before it is read: %v", err)
+	}
+}
