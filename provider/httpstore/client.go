@@ -77,7 +77,7 @@ func New(c Config) (*Store, error) {
 	if c.Client != nil {
 		*client = *c.Client
 	} else {
-		t := http.DefaultTransport.(*http.Transport).Clone()
+		t := remote.Transport()
 		t.MaxIdleConnsPerHost = 32
 		t.DisableCompression = true
 		t.ExpectContinueTimeout = 5 * time.Second

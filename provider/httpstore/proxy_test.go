@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/httpstore"
+	"github.com/holdfast-go/holdfast/provider/providertest"
 )
 
 const token = "0123456789abcdef-test"
@@ -113,5 +114,20 @@ func pass(dst io.Writer, src io.Reader, limit int64, seen *atomic.Int64) {
 		if _, werr := dst.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}
+	}
+}
+
+// A program may have put its own transport in the place of the standard
+// library's.
+func TestAnotherDefaultTransport(t *testing.T) {
+	standard := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = standard })
+	http.DefaultTransport = struct{ http.RoundTripper }{standard}
+	s, err := httpstore.New(httpstore.Config{URL: serve(t, providertest.NewMemory(), noTemp(t)), Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{}); err != nil {
+		t.Error(err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Config says how a service is reached. The Configs of the packages have
@@ -94,10 +96,7 @@ func (c Config) ARM() *arm.ClientOptions {
 
 // client is like the standard library's, proxies of the environment included.
 func (c Config) client() *http.Client {
-	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
-	if standard, ok := http.DefaultTransport.(*http.Transport); ok { // some programs put another in its place
-		t = standard.Clone()
-	}
+	t := remote.Transport()
 	t.ResponseHeaderTimeout = answerPatience
 	if t.TLSClientConfig == nil {
 		t.TLSClientConfig = &tls.Config{}

@@ -19,6 +19,8 @@ import (
 	"cloud.google.com/go/auth/credentials"
 	"google.golang.org/api/option"
 	htransport "google.golang.org/api/transport/http"
+
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Config says how a service is reached. The Configs of the packages have
@@ -84,7 +86,7 @@ type Service struct {
 
 // Load looks for credentials and returns the service. It asks it nothing.
 func (c Config) Load(ctx context.Context) (*Service, error) {
-	base := http.DefaultTransport.(*http.Transport).Clone()
+	base := remote.Transport()
 	base.ResponseHeaderTimeout = answer
 	if len(c.CA) > 0 {
 		base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
