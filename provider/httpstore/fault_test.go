@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/providertest"
@@ -246,3 +247,34 @@ func (d damaged) Get(ctx context.Context, key string, o provider.GetOptions) (io
 type badEnd struct{}
 
 func (badEnd) Read([]byte) (int, error) { return 0, provider.ErrCorrupt }
+
+// cold is a store all of whose objects are in a cold tier.
+type cold struct{ provider.BlobStore }
+
+func (cold) Get(_ context.Context, key string, _ provider.GetOptions) (io.ReadCloser, provider.Info, error) {
+	return nil, provider.Info{}, &provider.Error{Op: "get", Provider: "cold", Key: key, Err: provider.ErrCold}
+}
+
+// What is in a cold tier there is whole, and so it is here.
+func TestColdCrossesTheWire(t *testing.T) {
+	s := client(t, serve(t, cold{providertest.NewMemory()}, noTemp(t)))
+	if _, _, err := s.Get(t.Context(), "x", provider.GetOptions{}); !errors.Is(err, provider.ErrCold) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A moment that the protocol cannot say is an error, of a Put as of a Lock.
+func TestRetentionBeyondTime(t *testing.T) {
+	mem := providertest.NewMemory()
+	s := client(t, serve(t, mem, noTemp(t)))
+	never := provider.Retention{Mode: provider.Compliance, Until: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes(nil), provider.PutOptions{Retain: never}); err == nil {
+		t.Error("put: no error")
+	}
+	if _, err := mem.Stat(t.Context(), "x"); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("after the put: %v", err)
+	}
+	if err := s.Lock(t.Context(), "x", never); err == nil {
+		t.Error("lock: no error")
+	}
+}

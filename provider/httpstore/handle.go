@@ -28,7 +28,11 @@ func (h *handler) get(a *answer, r *http.Request) error {
 		return err
 	}
 	defer rc.Close()
-	a.Header().Set(headerInfo, toHeader(toWireInfo(info)))
+	described, err := toHeader(toWireInfo(info))
+	if err != nil {
+		return err
+	}
+	a.Header().Set(headerInfo, described)
 	a.begin(http.StatusOK, "application/octet-stream")
 	return writeFrames(a, rc, a.extend)
 }

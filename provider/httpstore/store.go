@@ -67,15 +67,19 @@ func (s *Store) Put(ctx context.Context, key string, body provider.Body, o provi
 			return provider.Info{}, c.wrap(err)
 		}
 	}
-	c.header = http.Header{headerPut: {toHeader(wirePut{
+	asked, err := toHeader(wirePut{
 		IfAbsent: o.IfAbsent, IfMatch: string(o.IfMatch), SHA256: fmt.Sprintf("%x", sum),
 		Meta: o.Meta, Retain: toWireRetention(o.Retain),
-	})}}
+	})
+	if err != nil {
+		return provider.Info{}, c.wrap(err)
+	}
+	c.header = http.Header{headerPut: {asked}}
 	sent := &bodyError{}
 	c.size = body.Size()
 	c.body = func() io.Reader { return &bodyReader{io.NewSectionReader(body, 0, c.size), c.size, sent} }
 	var w wireInfo
-	err := s.change(ctx, c, &w)
+	err = s.change(ctx, c, &w)
 	if readErr := sent.get(); readErr != nil && err != nil {
 		// The transport reports that the request broke off; this is why.
 		return provider.Info{}, c.wrap(fmt.Errorf("read body: %w", readErr))

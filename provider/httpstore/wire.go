@@ -129,13 +129,11 @@ func fromHex(s string) (sum [32]byte, err error) {
 	return [32]byte(b), nil
 }
 
-// A header value is ASCII; JSON with keys and metadata in it need not be.
-func toHeader(v any) string {
+// A header value is ASCII; JSON with keys and metadata in it need not be. A
+// time beyond the year 9999 is an error.
+func toHeader(v any) (string, error) {
 	b, err := json.Marshal(v)
-	if err != nil { // only strings, numbers and times of this package
-		panic(err)
-	}
-	return base64.RawURLEncoding.EncodeToString(b)
+	return base64.RawURLEncoding.EncodeToString(b), err
 }
 
 func fromHeader(h http.Header, name string, v any) error {
@@ -160,6 +158,7 @@ var codes = []struct {
 	{"conflict", http.StatusConflict, provider.ErrConflict},
 	{"locked", http.StatusLocked, provider.ErrLocked},
 	{"corrupt", http.StatusUnprocessableEntity, provider.ErrCorrupt},
+	{"cold", http.StatusConflict, provider.ErrCold},
 	{"range", http.StatusRequestedRangeNotSatisfiable, provider.ErrRange},
 	{"invalid-key", http.StatusBadRequest, provider.ErrInvalidKey},
 	{"unsupported", http.StatusNotImplemented, errors.ErrUnsupported},
