@@ -35,9 +35,9 @@
 //     version, or fails; the SHA-256 of a whole object is compared after that.
 //   - List and Versions, behind the last key.
 //   - Put, with the same body. If a condition does not hold after an attempt
-//     whose outcome is unknown, the object is read: the same bytes and Meta are
-//     success, others are an unknown outcome, which is an error that is not
-//     [provider.ErrConflict]. Who must know which of two equal Puts won puts
+//     whose outcome is unknown, the object is read: the same bytes and Meta under
+//     no weaker retention are success, others are an unknown outcome, which is an
+//     error that is not [provider.ErrConflict]. Who must know which of two equal Puts won puts
 //     something of his own into the body. Without a condition a bucket that
 //     keeps versions may get two.
 //   - Delete, unless DeleteOptions.Version is set: then the key is looked at,

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Put implements [provider.BlobStore].
@@ -52,7 +53,7 @@ func (s *store) Put(ctx context.Context, key string, body provider.Body, o provi
 func (s *store) own(ctx context.Context, key string, body provider.Body, o provider.PutOptions, refusal error) (provider.Info, error) {
 	info, err := s.Stat(ctx, key)
 	same := false
-	if err == nil && info.Size == body.Size() && maps.Equal(info.Meta, o.Meta) {
+	if err == nil && info.Size == body.Size() && maps.Equal(info.Meta, o.Meta) && !remote.Weaker(info.Retain, o.Retain) {
 		same, err = s.holds(ctx, info, body, o.SHA256)
 	}
 	if same && err == nil {

@@ -604,3 +604,33 @@ func TestDelete(t *testing.T) {
 		})
 	}
 }
+
+// An object of the same bytes that nothing protects is not what a Put with a
+// retention has made.
+func TestPutUnknownWithRetention(t *testing.T) {
+	until := time.Now().Add(24 * time.Hour)
+	mode := func(m provider.LockMode, until time.Time) provider.Retention {
+		return provider.Retention{Mode: m, Until: until}
+	}
+	for name, c := range map[string]struct {
+		there provider.Retention
+		own   bool
+	}{
+		"none":   {},
+		"weaker": {mode(provider.Governance, until), false},
+		"ends":   {mode(provider.Compliance, until.Add(-time.Hour)), false},
+		"same":   {mode(provider.Compliance, until), true},
+		"longer": {mode(provider.Compliance, until.Add(time.Hour)), true},
+	} {
+		mem := providertest.NewBucket(providertest.BucketOptions{})
+		meets := providertest.Fault{Before: providertest.ErrInjected, Wait: func(ctx context.Context) error {
+			_, err := mem.Put(ctx, "x", provider.Bytes([]byte("mine")), provider.PutOptions{Retain: c.there})
+			return err
+		}}
+		s, _ := wrap(t, providertest.NewFaulty(mem, script("put", meets)), throttle.Config{})
+		_, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true, Retain: mode(provider.Compliance, until)})
+		if (err == nil) != c.own || errors.Is(err, provider.ErrConflict) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
