@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"sync"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/aws/internal/conn"
@@ -113,9 +114,9 @@ type Store struct {
 
 	copyPart int64 // bytes of a part that is copied
 
-	probing           sync.Mutex
-	locks             bool  // the bucket is known to take retentions
-	conditionalDelete *bool // whether the store honours the If-Match of a delete; nil: not known
+	probing           *semaphore.Weighted // of one: a ctx does not outwait another's question
+	locks             bool                // the bucket is known to take retentions
+	conditionalDelete *bool               // whether the store honours the If-Match of a delete; nil: not known
 }
 
 var (
@@ -137,14 +138,18 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aws: %w", err)
 	}
-	return &Store{c: c, copyPart: copyPart, client: s3.NewFromConfig(loaded, func(o *s3.Options) {
+	client := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		o.UsePathStyle = c.PathStyle
 		// The store gets the checksum that Checksum says, and none that the
 		// SDK would add: other stores than AWS refuse those.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.DisableLogOutputChecksumValidationSkipped = true
-	})}, nil
+	})
+	if endpoint := aws.ToString(client.Options().BaseEndpoint); len(c.CustomerKey) > 0 && strings.HasPrefix(strings.ToLower(endpoint), "http:") {
+		return nil, errors.New("aws: Config.CustomerKey: goes along with each request, and would over http in the clear")
+	}
+	return &Store{c: c, copyPart: copyPart, client: client, probing: semaphore.NewWeighted(1)}, nil
 }
 
 // String names the bucket, to people: "bucket B of S3 in eu-central-1".

@@ -29,6 +29,16 @@ func TestConfig(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Bucket: "b", Region: "r", CA: []byte("no PEM")}); err == nil || !strings.Contains(err.Error(), "CA") {
 		t.Errorf("a CA that is none: %v", err)
 	}
+	for _, clear := range []func(*Config){
+		func(c *Config) { c.Endpoint = "http://store:9000" },
+		func(*Config) { t.Setenv("AWS_ENDPOINT_URL_S3", "http://store:9000") },
+	} {
+		c := Config{Bucket: "b", Region: "r", CustomerKey: make([]byte, 32)}
+		clear(&c)
+		if _, err := Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "Config.CustomerKey") {
+			t.Errorf("a key in the clear to %q: %v", c.Endpoint, err)
+		}
+	}
 }
 
 // A store is named without its credential, whichever way it is printed.

@@ -57,7 +57,11 @@ func (s *Store) copyFrom(ctx context.Context, key string, from provider.BlobStor
 			return info, err
 		}
 	}
-	return remote.Copy(source, func() (provider.Info, error) { return c.described(ctx, source.Version, o) })
+	info, err := remote.Copy(source, func() (provider.Info, error) { return c.described(ctx, source.Version, o) })
+	if c.unknown && errors.Is(err, provider.ErrNotFound) {
+		err = fmt.Errorf("outcome unknown: an earlier attempt was not answered, and then: %s", err)
+	}
+	return info, err
 }
 
 // A copying is the write of one CopyFrom, and the version that it copies.
@@ -68,6 +72,7 @@ type copying struct {
 	version provider.Version
 	id      string // of the version, if it is not the present one
 	size    int64
+	unknown bool // an attempt by one request was not answered, and the source is not that version any more
 }
 
 // moved is ErrMoved if that is what an answer about the source means. The
@@ -193,8 +198,11 @@ func (c *copying) whole(ctx context.Context, meta types.MetadataDirective) (prov
 		err = errors.New("answer of the store to a copy: no result")
 	}
 	if err != nil {
-		if err = c.moved(err); errors.Is(err, remote.ErrMoved) && !tries.Unanswered {
-			return provider.Info{}, err
+		if err = c.moved(err); errors.Is(err, remote.ErrMoved) {
+			if !tries.Unanswered {
+				return provider.Info{}, err
+			}
+			c.unknown = true
 		}
 		return w.outcome(ctx, err, &tries)
 	}

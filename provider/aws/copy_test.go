@@ -283,3 +283,38 @@ func TestCopyTagsOnMoto(t *testing.T) {
 		}
 	}
 }
+
+// A copy whose reply was lost, and whose source is gone when it is made again,
+// does not say that there was nothing to copy.
+func TestCopyOfWhatIsGoneAfterLostReply(t *testing.T) {
+	for _, start := range bothServers {
+		server := start(t)
+		n := badnet.New(t, server.Endpoint, httptest.NewServer)
+		bucket := server.NewBucket(t, testenv.BucketOptions{})
+		s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
+		other := open(t, server, bucket, server.Credential, nil)
+		for _, o := range []provider.PutOptions{{}, {Meta: map[string]string{"a": "b"}}} {
+			source, err := other.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := other.Put(t.Context(), "y", provider.Bytes([]byte("what was there")), provider.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			copies := func(r *http.Request) bool { return r.Header.Get("X-Amz-Copy-Source") != "" }
+			n.Breaks(1, copies, func(*http.Response) error {
+				if err := other.Delete(t.Context(), "x", provider.DeleteOptions{}); err != nil {
+					t.Error(err)
+				}
+				return badnet.ErrLost
+			})
+			_, err = s.CopyFrom(t.Context(), "y", s, source, o)
+			if b, _, readErr := provider.ReadAll(t.Context(), other, "y", 100); readErr != nil || string(b) != "content" {
+				t.Fatalf("%s: %q, %v", server.Name, b, readErr)
+			}
+			if errors.Is(err, provider.ErrNotFound) || errors.Is(err, provider.ErrConflict) || o.Meta != nil && err != nil {
+				t.Errorf("%s: it was copied, and the copy with %+v says: %v", server.Name, o, err)
+			}
+		}
+	}
+}

@@ -51,19 +51,39 @@ func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions
 		}
 		in.IfMatch = etagOf(o.Version)
 	}
-	_, err = s.client.DeleteObject(ctx, in)
-	if isMissing(err) {
+	var tries conn.Attempts
+	_, err = s.client.DeleteObject(ctx, in, s3.WithAPIOptions(tries.Watch))
+	switch {
+	case err == nil || isMissing(err):
 		return nil
+	case errors.Is(meaningOf(err), provider.ErrConflict):
+		return s.notDeleted(ctx, key, err, tries.Unanswered)
 	}
 	return err
+}
+
+// notDeleted says what it means that the store refused a delete because the
+// object is not the one that was there a moment ago: it may be gone.
+func (s *Store) notDeleted(ctx context.Context, key string, refusal error, unknown bool) error {
+	switch _, err := s.head(ctx, key, ""); {
+	case isMissing(err):
+		return nil
+	case err == nil && !unknown:
+		return refusal
+	}
+	// An attempt without an answer came before the one that was refused. It may
+	// have deleted the object, and another Put come after it.
+	return fmt.Errorf("outcome unknown: %s", refusal)
 }
 
 // comparesDeletes returns nil if the store honours the If-Match of a delete.
 // It finds out once, on an object that it makes for it below holdfast-probe/:
 // what ignores the condition must not be tried on an object of the caller.
 func (s *Store) comparesDeletes(ctx context.Context) error {
-	s.probing.Lock()
-	defer s.probing.Unlock()
+	if err := s.probing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.probing.Release(1)
 	if s.conditionalDelete == nil {
 		honoured, err := s.probeDelete(ctx, "holdfast-probe/"+strings.ToLower(rand.Text()))
 		if err != nil {

@@ -2,13 +2,16 @@ package aws_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +23,7 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 	store "github.com/holdfast-go/holdfast/provider/aws"
 	"github.com/holdfast-go/holdfast/provider/internal/badnet"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
 func staticCredentials(c testenv.Credential) aws.CredentialsProvider {
@@ -255,4 +259,146 @@ func TestNoSuchBucket(t *testing.T) {
 
 func uploadsOf(bucket, prefix string) *s3.ListMultipartUploadsInput {
 	return &s3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &prefix}
+}
+
+// A Delete whose reply was lost finds out that it succeeded. What another has
+// put since stays, and nobody says of it that nothing was changed.
+func TestDeleteWithLostReply(t *testing.T) {
+	server := testenv.VersityGW(t)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	bucket := server.NewBucket(t, testenv.BucketOptions{})
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
+	other := open(t, server, bucket, server.Credential, nil)
+	deletes := func(r *http.Request) bool {
+		return r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/x")
+	}
+	put := func(content string) provider.Info {
+		t.Helper()
+		info, err := other.Put(t.Context(), "x", provider.Bytes([]byte(content)), provider.PutOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	for _, conditional := range []bool{false, true} {
+		var o provider.DeleteOptions
+		if info := put("old"); conditional {
+			o.Version = info.Version
+		}
+		happened := n.Breaks(1, deletes, badnet.Lost)
+		if err := s.Delete(t.Context(), "x", o); err != nil || happened.Load() != 1 {
+			t.Errorf("%+v: %v; %d replies were lost", o, err, happened.Load())
+		}
+		if _, err := other.Stat(t.Context(), "x"); !errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%+v: it is still there: %v", o, err)
+		}
+	}
+	info := put("old")
+	n.Breaks(1, deletes, func(*http.Response) error { put("new"); return badnet.ErrLost })
+	if err := s.Delete(t.Context(), "x", provider.DeleteOptions{Version: info.Version}); err == nil || errors.Is(err, provider.ErrConflict) {
+		t.Errorf("deleted, and written by another: %v", err)
+	}
+	if b, _, err := provider.ReadAll(t.Context(), other, "x", 10); err != nil || string(b) != "new" {
+		t.Errorf("what another wrote: %q, %v", b, err)
+	}
+	info = put("old")
+	n.Meets(1, deletes, func(http.ResponseWriter, *http.Request) { put("new") })
+	if err := s.Delete(t.Context(), "x", provider.DeleteOptions{Version: info.Version}); !errors.Is(err, provider.ErrConflict) {
+		t.Errorf("replaced before it was deleted: %v", err)
+	}
+}
+
+// Whoever waits for another call to have found out what the bucket can do
+// waits no longer than his ctx lasts.
+func TestWaitsForAnotherAsLongAsItMay(t *testing.T) {
+	server := testenv.MinIO(t)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	s := open(t, server, server.NewBucket(t, testenv.BucketOptions{Locks: true}), server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
+	asked := n.Meets(1<<30, func(r *http.Request) bool { return r.URL.Query().Has("object-lock") }, badnet.Swallow)
+	put := func(ctx context.Context) error {
+		_, err := s.Put(ctx, "x", provider.Bytes(nil), provider.PutOptions{Retain: provider.Retention{Mode: provider.Governance, Until: time.Now().Add(time.Minute)}})
+		return err
+	}
+	storetest.WaitsAsLongAsItMay(t, put, func() bool { return asked.Load() > 0 })
+}
+
+// A proxy that answers in place of the store does not know what became of the
+// request: that is no refusal which changed nothing.
+func TestNamelessUnavailable(t *testing.T) {
+	server := testenv.MinIO(t)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	bucket := server.NewBucket(t, testenv.BucketOptions{})
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
+	other := open(t, server, bucket, server.Credential, nil)
+	n.Breaks(1, commits, func(r *http.Response) error {
+		if _, err := other.Put(t.Context(), "x", provider.Bytes([]byte("another's")), provider.PutOptions{}); err != nil {
+			t.Error(err)
+		}
+		return badnet.Becomes(http.StatusServiceUnavailable, nil)(r)
+	})
+	_, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true})
+	if err == nil || errors.Is(err, provider.ErrConflict) {
+		t.Errorf("carried out, answered by 503, and replaced since: %v", err)
+	}
+}
+
+// A store that ignores the condition of a read delivers what is there now: the
+// reader goes on with it no more than Get takes it for the version asked for.
+func TestGetOfIgnoredCondition(t *testing.T) {
+	versions := map[bool][]byte{false: noise(1 << 20), true: noise(1<<20 + 1)[:1<<20]}
+	var replaced atomic.Bool
+	ignorant := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("versions") {
+			io.WriteString(w, `<ListVersionsResult></ListVersionsResult>`)
+			return
+		}
+		r.Header.Del("If-Match")
+		w.Header().Set("ETag", fmt.Sprintf(`"%v"`, replaced.Load()))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(versions[replaced.Load()]))
+	}))
+	t.Cleanup(ignorant.Close)
+	n := badnet.New(t, ignorant.URL, httptest.NewServer)
+	s := open(t, &testenv.S3{}, "b", testenv.Credential{AccessKey: "a", SecretKey: "s"}, func(c *store.Config) { c.Endpoint, c.Region = n.URL, "r" })
+	n.Breaks(1, gets, badnet.Cut)
+	r, info, err := s.Get(t.Context(), "x", provider.GetOptions{Offset: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced.Store(true)
+	b, err := io.ReadAll(r)
+	r.Close()
+	if err == nil || !bytes.Equal(b, versions[false][10:][:len(b)]) {
+		t.Errorf("%d bytes of a replaced object, %v", len(b), err)
+	}
+	if _, _, err := s.Get(t.Context(), "x", provider.GetOptions{Version: info.Version}); !errors.Is(err, provider.ErrNotFound) {
+		t.Errorf("a version that is not there: %v", err)
+	}
+}
+
+// Whether a retention is in force the clock of the store says. Here it is two
+// days behind ours.
+func TestRetentionByTheClockOfTheStore(t *testing.T) {
+	server := testenv.MinIO(t)
+	n := badnet.New(t, server.Endpoint, httptest.NewServer)
+	bucket := server.NewBucket(t, testenv.BucketOptions{Locks: true})
+	s := open(t, server, bucket, server.Credential, func(c *store.Config) { c.Endpoint = n.URL })
+	o := provider.PutOptions{Retain: provider.Retention{Mode: provider.Compliance, Until: time.Now().Add(time.Hour)}}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("x")), o); err != nil {
+		t.Fatal(err)
+	}
+	const behind = 48 * time.Hour
+	n.Breaks(1<<30, func(r *http.Request) bool { return r.Method == http.MethodHead }, func(r *http.Response) error {
+		const field = "X-Amz-Object-Lock-Retain-Until-Date"
+		until, err := time.Parse(time.RFC3339, r.Header.Get(field))
+		r.Header.Set(field, until.Add(-behind).Format(time.RFC3339))
+		r.Header.Set("Date", time.Now().Add(-behind).UTC().Format(http.TimeFormat))
+		return err
+	})
+	if err := s.Delete(t.Context(), "x", provider.DeleteOptions{}); !errors.Is(err, provider.ErrLocked) {
+		t.Errorf("delete: %v", err)
+	}
+	direct := open(t, server, bucket, server.Credential, nil)
+	if _, err := direct.Stat(t.Context(), "x"); err != nil {
+		t.Errorf("what was under retention: %v", err)
+	}
 }

@@ -43,7 +43,7 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 	}
 	body, found, err := s.ask(ctx, q)
 	beyond := conn.StatusOf(err) == http.StatusRequestedRangeNotSatisfiable // asked of the present version, by a store that looks at the range first
-	if o.Version != "" && (beyond || conn.StatusOf(err) == http.StatusPreconditionFailed || isMissing(err)) {
+	if o.Version != "" && (beyond || conn.StatusOf(err) == http.StatusPreconditionFailed || isMissing(err) || errors.Is(err, errOther)) {
 		// It is not the present version. The version ID is in the history.
 		id, lookErr := s.versionID(ctx, key, o.Version)
 		if lookErr == nil {
@@ -119,7 +119,7 @@ func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) 
 	f := found{Info: provider.Info{Key: q.key, Size: aws.ToInt64(out.ContentLength), Version: versionOf(out.ETag)}, id: aws.ToString(out.VersionId)}
 	f.Meta, f.SHA256, f.write = remote.DecodeMeta(out.Metadata)
 	f.Modified = aws.ToTime(out.LastModified).UTC()
-	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate)
+	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate, out.ResultMetadata)
 	if in.Range != nil && out.ContentRange != nil {
 		_, total, _ := strings.Cut(*out.ContentRange, "/")
 		if f.Size, err = strconv.ParseInt(total, 10, 64); err != nil {
@@ -130,8 +130,15 @@ func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) 
 		out.Body.Close()
 		return nil, found{}, errors.New("the store ignores ranges of bytes")
 	}
+	if q.version != "" && q.version != f.Version {
+		out.Body.Close()
+		return nil, found{}, errOther
+	}
 	return out.Body, f, nil
 }
+
+// errOther: some stores ignore the condition of a read.
+var errOther = errors.New("the store answers with another version than was asked for")
 
 // headers are all that the store tells of the present object, or of the
 // version of an ID.
@@ -154,7 +161,7 @@ func (s *Store) head(ctx context.Context, key, id string) (found, error) {
 	f := found{Info: provider.Info{Key: key, Size: aws.ToInt64(out.ContentLength), Version: versionOf(out.ETag)}, id: aws.ToString(out.VersionId)}
 	f.Meta, f.SHA256, f.write = remote.DecodeMeta(out.Metadata)
 	f.Modified = aws.ToTime(out.LastModified).UTC()
-	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate)
+	f.Retain = retentionOf(out.ObjectLockMode, out.ObjectLockRetainUntilDate, out.ResultMetadata)
 	return f, nil
 }
 

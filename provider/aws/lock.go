@@ -64,8 +64,10 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 // A store that is sent one for another bucket may refuse it and keep the
 // object all the same.
 func (s *Store) takesLocks(ctx context.Context) error {
-	s.probing.Lock()
-	defer s.probing.Unlock()
+	if err := s.probing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.probing.Release(1)
 	if s.locks {
 		return nil
 	}

@@ -4,7 +4,9 @@ import (
 	"strings"
 	"time"
 
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/holdfast-go/holdfast/provider"
 )
@@ -24,9 +26,14 @@ func etagOf(v provider.Version) *string {
 	return &s
 }
 
-// retentionOf is what the headers of an object say, if it is still in force.
-func retentionOf(mode types.ObjectLockMode, until *time.Time) provider.Retention {
-	if mode == "" || until == nil || !time.Now().Before(*until) {
+// retentionOf is what the headers of an object say, if it is still in force by
+// the clock of the store, which is that of the answer.
+func retentionOf(mode types.ObjectLockMode, until *time.Time, answer middleware.Metadata) provider.Retention {
+	now, told := awsmiddleware.GetServerTime(answer)
+	if !told {
+		now = time.Now()
+	}
+	if mode == "" || until == nil || !now.Before(*until) {
 		return provider.Retention{}
 	}
 	return provider.Retention{Mode: provider.LockMode(strings.ToLower(string(mode))), Until: until.UTC()}

@@ -83,7 +83,17 @@ func Unanswered(err error) bool {
 		return false
 	}
 	status := StatusOf(err)
-	return status == 0 || status >= 500 && status != http.StatusServiceUnavailable && status != http.StatusNotImplemented
+	return status == 0 || status >= 500 && status != http.StatusNotImplemented && !declined(err)
+}
+
+// declined says of a failed attempt that the service has declined it, as it
+// does by a 503 of its own. One that says nothing else is of a proxy, which
+// answers so as well when it has lost the service on the way; some SDKs make
+// up a name and a message for it.
+func declined(err error) bool {
+	e, ok := errors.AsType[smithy.APIError](err)
+	return ok && StatusOf(err) == http.StatusServiceUnavailable &&
+		e.ErrorCode() != "UnknownError" && e.ErrorMessage() != http.StatusText(http.StatusServiceUnavailable)
 }
 
 // Attempts watches the attempts that the SDK makes of one call.
@@ -151,7 +161,7 @@ func outcome(ctx context.Context, err error) remote.Outcome {
 	case status < http.StatusMultipleChoices: // none, or its body is not understood
 		return remote.NoAnswer(ctx)
 	}
-	o := remote.Answered(status, headerOf(err), true)
+	o := remote.Answered(status, headerOf(err), declined(err))
 	if wait := throttled(err); wait != nil {
 		o = remote.Outcome{Failed: true, Throttled: true, After: provider.RetryAfter(wait), Status: status}
 	}
