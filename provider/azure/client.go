@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -19,8 +18,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 // Store is a container as a [provider.BlobStore], a [provider.Locker], a
@@ -32,9 +33,9 @@ type Store struct {
 	key      *container.SharedKeyCredential // nil if another credential asks
 	copyPart int64
 
-	probing sync.Mutex
-	flat    bool // the namespace is known not to be hierarchical
-	locks   bool // the container is known to take retentions
+	probing *semaphore.Weighted // of one: a ctx does not outwait another's question
+	flat    bool                // the namespace is known not to be hierarchical
+	locks   bool                // the container is known to take retentions
 }
 
 var (
@@ -70,7 +71,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if len(c.CustomerKey) > 0 && !strings.HasPrefix(client.URL(), "https://") {
 		return nil, errors.New("azure: Config.CustomerKey: goes along with each request, over https only")
 	}
-	return &Store{c: c, client: client, key: key, copyPart: copyPart}, nil
+	return &Store{c: c, client: client, key: key, copyPart: copyPart, probing: semaphore.NewWeighted(1)}, nil
 }
 
 // String names the container, to people: "container C of Blob Storage at
@@ -149,10 +150,7 @@ const answerPatience = 2 * time.Minute
 // systemTransport is like the standard library's, but never unpacks what the
 // service delivers, and gives up on a server that does not answer.
 func systemTransport() *http.Client {
-	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
-	if standard, ok := http.DefaultTransport.(*http.Transport); ok { // some programs put another in its place
-		t = standard.Clone()
-	}
+	t := remote.Transport()
 	t.DisableCompression = true // or a blob with a Content-Encoding would not be delivered as it is
 	t.MaxIdleConnsPerHost = 100
 	t.ResponseHeaderTimeout = answerPatience
@@ -218,8 +216,10 @@ func value[T any](p *T) (v T) {
 // another order, appear as blobs, and cannot be beside a blob of their name. A
 // credential that may not ask goes on without an answer.
 func (s *Store) isFlat(ctx context.Context) error {
-	s.probing.Lock()
-	defer s.probing.Unlock()
+	if err := s.probing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.probing.Release(1)
 	if s.flat {
 		return nil
 	}

@@ -2,6 +2,7 @@ package azure_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/azure"
 	"github.com/holdfast-go/holdfast/provider/internal/badnet"
+	"github.com/holdfast-go/holdfast/provider/internal/storetest"
 )
 
 func noise(n int) []byte {
@@ -329,5 +331,55 @@ func TestErrorsKeepSecrets(t *testing.T) {
 				t.Errorf("%s: %s", name, text)
 			}
 		}
+	}
+}
+
+// Whoever waits for another call to have found out what the account is, or what
+// the container can do, waits no longer than his ctx lasts.
+func TestWaitsForAnotherAsLongAsItMay(t *testing.T) {
+	server := testenv.Azurite(t)
+	for what, put := range map[string]provider.PutOptions{
+		"account": {}, "": {Retain: provider.Retention{Mode: provider.Governance, Until: time.Now().Add(time.Minute)}},
+	} {
+		n := newNetwork(t, server, httptest.NewServer)
+		s := open(t, server, server.NewContainer(t), n.through(server))
+		asked := n.Meets(1<<30, func(r *http.Request) bool {
+			q := r.URL.Query()
+			return r.Method != http.MethodPut && q.Get("restype") == cmp.Or(what, "container") && q.Get("comp") != "list"
+		}, badnet.Swallow)
+		storetest.WaitsAsLongAsItMay(t, func(ctx context.Context) error {
+			_, err := s.Put(ctx, "x", provider.Bytes(nil), put)
+			return err
+		}, func() bool { return asked.Load() > 0 })
+	}
+}
+
+// Whether a retention is in force the clock of the service says. Here it is two
+// days behind ours.
+func TestRetentionByTheClockOfTheService(t *testing.T) {
+	config := newModel(t, freshModel(true))
+	n := badnet.New(t, config.Endpoint, httptest.NewServer)
+	config.Endpoint = n.URL + "/account"
+	s, err := azure.Open(t.Context(), *config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := provider.PutOptions{Retain: provider.Retention{Mode: provider.Compliance, Until: time.Now().Add(time.Hour)}}
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("x")), o); err != nil {
+		t.Fatal(err)
+	}
+	const behind = 48 * time.Hour
+	n.Breaks(1<<30, func(r *http.Request) bool { return r.Method == http.MethodHead }, func(r *http.Response) error {
+		const field = "X-Ms-Immutability-Policy-Until-Date"
+		until, err := http.ParseTime(r.Header.Get(field))
+		r.Header.Set(field, until.Add(-behind).UTC().Format(http.TimeFormat))
+		r.Header.Set("Date", time.Now().Add(-behind).UTC().Format(http.TimeFormat))
+		return err
+	})
+	if err := s.Delete(t.Context(), "x", provider.DeleteOptions{}); !errors.Is(err, provider.ErrLocked) {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := s.Stat(t.Context(), "x"); err != nil {
+		t.Errorf("what is under retention: %v", err)
 	}
 }

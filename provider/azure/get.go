@@ -116,7 +116,7 @@ func (s *Store) ask(ctx context.Context, q query) (io.ReadCloser, found, error) 
 	f := found{Info: provider.Info{Key: q.key, Size: value(out.ContentLength), Version: versionOf(out.ETag)}, id: value(out.VersionID), held: value(out.LegalHold)}
 	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
 	f.Modified = value(out.LastModified).UTC()
-	f.Retain = retentionOf(out.ImmutabilityPolicyMode, out.ImmutabilityPolicyExpiresOn)
+	f.Retain = retentionOf(out.ImmutabilityPolicyMode, out.ImmutabilityPolicyExpiresOn, out.Date)
 	switch {
 	case out.ContentRange != nil:
 		_, total, _ := strings.Cut(*out.ContentRange, "/")
@@ -153,7 +153,7 @@ func (s *Store) head(ctx context.Context, key, id string) (found, error) {
 	f := found{Info: provider.Info{Key: key, Size: value(out.ContentLength), Version: versionOf(out.ETag)}, id: value(out.VersionID), held: value(out.LegalHold)}
 	f.Meta, f.SHA256, f.write = decodeMeta(out.Metadata)
 	f.Modified = value(out.LastModified).UTC()
-	f.Retain = retentionOf(out.ImmutabilityPolicyMode, out.ImmutabilityPolicyExpiresOn)
+	f.Retain = retentionOf(out.ImmutabilityPolicyMode, out.ImmutabilityPolicyExpiresOn, out.Date)
 	f.tags = value(out.TagCount)
 	f.cold = strings.EqualFold(value(out.AccessTier), string(blob.AccessTierArchive))
 	return f, nil

@@ -62,8 +62,10 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 // takesLocks returns nil if blobs of the container can be put under retention.
 // An emulator may ignore the headers for one.
 func (s *Store) takesLocks(ctx context.Context) error {
-	s.probing.Lock()
-	defer s.probing.Unlock()
+	if err := s.probing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.probing.Release(1)
 	if s.locks {
 		return nil
 	}

@@ -117,9 +117,14 @@ func isETag(v provider.Version) bool {
 	return !strings.ContainsFunc(string(v), func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '*' })
 }
 
-// retentionOf is what the headers of a blob say, if it is still in force.
-func retentionOf(mode *blob.ImmutabilityPolicyMode, until *time.Time) provider.Retention {
-	if mode == nil || until == nil || !time.Now().Before(*until) {
+// retentionOf is what the headers of a blob say, if it is still in force by the
+// clock of the service, which is that of the answer.
+func retentionOf(mode *blob.ImmutabilityPolicyMode, until, answered *time.Time) provider.Retention {
+	now := time.Now()
+	if answered != nil {
+		now = *answered
+	}
+	if mode == nil || until == nil || !now.Before(*until) {
 		return provider.Retention{}
 	}
 	for _, m := range []provider.LockMode{provider.Governance, provider.Compliance} {
