@@ -36,6 +36,9 @@ func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		leave(remote.Answered(resp.StatusCode, resp.Header, false))
 	}
+	if c, ok := req.Context().Value(clockKey{}).(*clock); ok && err == nil {
+		c.answered(resp)
+	}
 	if a, ok := req.Context().Value(attemptsKey{}).(*attempts); ok && (err != nil || mayHaveHappened(resp.StatusCode)) {
 		a.unanswered.Store(true)
 	}
@@ -69,4 +72,27 @@ func (a *attempts) watch(ctx context.Context) context.Context {
 func (a *attempts) mayHave(err error) bool {
 	status := statusOf(err)
 	return a.unanswered.Load() || status == 0 || mayHaveHappened(status)
+}
+
+// A clock is that of the service, as of its last answer to a call with its ctx.
+type clock struct{ date atomic.Pointer[time.Time] }
+
+type clockKey struct{}
+
+func (c *clock) watch(ctx context.Context) context.Context {
+	return context.WithValue(ctx, clockKey{}, c)
+}
+
+func (c *clock) answered(resp *http.Response) {
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		c.date.Store(&date)
+	}
+}
+
+// now is ours if the service has not said its.
+func (c *clock) now() time.Time {
+	if date := c.date.Load(); date != nil {
+		return *date
+	}
+	return time.Now()
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/api/option"
 
 	"github.com/holdfast-go/holdfast/provider"
+	"github.com/holdfast-go/holdfast/provider/internal/remote"
 )
 
 const (
@@ -199,7 +200,7 @@ func (c *Config) complete() error {
 }
 
 func (c *Config) baseTransport() (http.RoundTripper, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := remote.Transport()
 	t.MaxIdleConnsPerHost = 100
 	if len(c.CA) == 0 {
 		return t, nil

@@ -112,7 +112,7 @@ func TestHeld(t *testing.T) {
 		"temporary":     {storage.ObjectAttrs{TemporaryHold: true}, true, ""},
 		"event-based":   {storage.ObjectAttrs{EventBasedHold: true}, true, ""},
 	} {
-		if got, r := held(&c.a), retentionOf(&c.a); got != c.held || r.Mode != c.mode || c.mode != "" && !r.Until.Equal(soon) {
+		if got, r := held(&c.a, time.Now()), retentionOf(&c.a, time.Now()); got != c.held || r.Mode != c.mode || c.mode != "" && !r.Until.Equal(soon) {
 			t.Errorf("%s: held is %v, retention %v", name, got, r)
 		}
 	}

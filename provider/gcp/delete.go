@@ -36,7 +36,7 @@ func (s *Store) remove(ctx context.Context, key string, o provider.DeleteOptions
 			return nil
 		case err != nil:
 			return fmt.Errorf("look whether it is locked: %w", err)
-		case held(present.ObjectAttrs):
+		case held(present.ObjectAttrs, present.now):
 			return provider.ErrLocked
 		case o.Version != "" && o.Version != present.Info.Version:
 			return provider.ErrConflict

@@ -3,12 +3,16 @@ package gcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/googleapi"
+	"google.golang.org/api/iterator"
 
 	"github.com/holdfast-go/holdfast/provider"
 	"github.com/holdfast-go/holdfast/provider/internal/remote"
@@ -17,8 +21,28 @@ import (
 // wrap makes a [provider.Error] of what a call to the SDK returned: the
 // sentinel that it means and, below it, the vendor's error.
 func wrap(ctx context.Context, op, key string, err error) error {
-	return remote.Wrap(ctx, "gcs", op, key, err, meaningOf(err))
+	meaning := meaningOf(err)
+	if text := err.Error(); uploadID.MatchString(text) {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			u.URL, _, _ = strings.Cut(u.URL, "?")
+		}
+		err = discreet{uploadID.ReplaceAllString(text, "upload_id=..."), err}
+	}
+	return remote.Wrap(ctx, "gcs", op, key, err, meaning)
 }
+
+// uploadID is what makes the address of an upload a credential: whoever has it
+// can go on with the upload. Errors of connections quote it.
+var uploadID = regexp.MustCompile(`upload_id=[^&"\s]*`)
+
+// discreet is an error with another text.
+type discreet struct {
+	text string
+	error
+}
+
+func (d discreet) Error() string { return d.text }
+func (d discreet) Unwrap() error { return d.error }
 
 // reasons are the names by which the service says that an object is protected.
 var reasons = map[string]error{
@@ -96,9 +120,13 @@ func (s *Store) missing(ctx context.Context, err error) error {
 	}
 	it := s.bucket.Objects(ctx, &storage.Query{Prefix: "holdfast", Projection: storage.ProjectionNoACL})
 	it.PageInfo().MaxSize = 1
-	if _, listErr := it.Next(); errors.Is(listErr, storage.ErrBucketNotExist) {
+	_, listErr := it.Next()
+	switch {
+	case listErr == nil, errors.Is(listErr, iterator.Done), errors.Is(meaningOf(listErr), fs.ErrPermission):
+		s.found.Store(true)
+		return err
+	case errors.Is(listErr, storage.ErrBucketNotExist):
 		return listErr
 	}
-	s.found.Store(true)
-	return err
+	return fmt.Errorf("look whether it is the object or the bucket that is not there: %w", listErr)
 }

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -136,6 +137,19 @@ func TestPutReplacedAfterLostReply(t *testing.T) {
 	_, err := s.Put(t.Context(), "x", provider.Bytes([]byte("mine")), provider.PutOptions{IfAbsent: true})
 	if err == nil || errors.Is(err, provider.ErrConflict) || !strings.Contains(err.Error(), "unknown") {
 		t.Errorf("put that was replaced: %v", err)
+	}
+
+	// What another wrote is locked, too.
+	p.Breaks(1, commits, func(*http.Response) error {
+		o := provider.PutOptions{Retain: provider.Retention{Mode: provider.Governance, Until: time.Now().Add(time.Minute)}}
+		if _, err := other.Put(t.Context(), "y", provider.Bytes([]byte("other")), o); err != nil {
+			t.Error(err)
+		}
+		return badnet.ErrLost
+	})
+	_, err = s.Put(t.Context(), "y", provider.Bytes([]byte("mine")), provider.PutOptions{})
+	if err == nil || errors.Is(err, provider.ErrLocked) || !strings.Contains(err.Error(), "unknown") {
+		t.Errorf("put that was replaced and locked: %v", err)
 	}
 }
 
@@ -606,4 +620,84 @@ func serve(t *testing.T, h http.Handler) string {
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	return server.URL
+}
+
+// That nobody can say whether there is a bucket is no reason to believe that
+// there is one.
+func TestNoSuchBucketOverBadNetwork(t *testing.T) {
+	n := badnet.New(t, testenv.FakeGCS(t).Endpoint, httptest.NewServer)
+	s := open(t, n.URL, "no-such-bucket", func(c *gcp.Config) { c.Attempts = 1 })
+	lists := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/o") }
+	n.Meets(1, lists, badnet.Answers(http.StatusInternalServerError, nil, ""))
+	for range 2 {
+		if _, err := s.Stat(t.Context(), "x"); err == nil || errors.Is(err, provider.ErrNotFound) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// The address of an upload lets anybody go on with it.
+func TestErrorsKeepAddressesOfUploads(t *testing.T) {
+	p := newPlace(t, false)
+	s := p.open(t, func(c *gcp.Config) { c.Attempts = 2 })
+	address := ""
+	p.Breaks(1<<30, func(r *http.Request) bool {
+		if id := r.URL.Query().Get("upload_id"); id != "" {
+			address = id
+		}
+		return address != ""
+	}, badnet.Lost)
+	_, err := s.Put(t.Context(), "x", provider.Bytes(noise(3<<20)), provider.PutOptions{})
+	if err == nil || address == "" || strings.Contains(err.Error(), address) {
+		t.Errorf("%v has %q in it", err, address)
+	}
+}
+
+// The longest range there is ends with the object.
+func TestLongestRange(t *testing.T) {
+	p := newPlace(t, false)
+	s := p.open(t, nil)
+	if _, err := s.Put(t.Context(), "x", provider.Bytes([]byte("content")), provider.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{0, 1, 3} {
+		for _, length := range []int64{math.MaxInt64, math.MaxInt64 - 1, math.MaxInt64 - 3} {
+			r, _, err := s.Get(t.Context(), "x", provider.GetOptions{Offset: off, Length: length})
+			if err != nil {
+				t.Errorf("%d, %d: %v", off, length, err)
+				continue
+			}
+			b, err := io.ReadAll(r)
+			r.Close()
+			if err != nil || string(b) != "content"[off:] {
+				t.Errorf("%d, %d: %q, %v", off, length, b, err)
+			}
+		}
+	}
+}
+
+// Whether a retention is in force the clock of the service says. Here it is two
+// days behind ours.
+func TestRetentionByTheClockOfTheService(t *testing.T) {
+	p := newPlace(t, true)
+	s, other := p.open(t, nil), open(t, p.rules.url, p.bucket, nil)
+	until := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+	o := provider.PutOptions{Retain: provider.Retention{Mode: provider.Compliance, Until: until}}
+	if _, err := other.Put(t.Context(), "x", provider.Bytes([]byte("x")), o); err != nil {
+		t.Fatal(err)
+	}
+	const behind = 48 * time.Hour
+	changed := p.Breaks(1<<30, badnet.All, func(r *http.Response) error {
+		b, err := io.ReadAll(r.Body)
+		b = bytes.ReplaceAll(b, []byte(until.Format(time.RFC3339)), []byte(until.Add(-behind).Format(time.RFC3339)))
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		r.Header.Set("Date", time.Now().Add(-behind).UTC().Format(http.TimeFormat))
+		return err
+	})
+	if err := s.Delete(t.Context(), "x", provider.DeleteOptions{}); !errors.Is(err, provider.ErrLocked) {
+		t.Errorf("delete: %v", err)
+	}
+	if info, err := s.Stat(t.Context(), "x"); err != nil || !info.Retain.Until.Equal(until.Add(-behind)) || changed.Load() == 0 {
+		t.Errorf("what is under retention: %+v, %v", info, err)
+	}
 }

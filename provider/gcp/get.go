@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 
@@ -48,7 +49,7 @@ func (s *Store) get(ctx context.Context, key string, o provider.GetOptions) (io.
 		}
 	}
 	length := int64(-1)
-	if o.Length > 0 {
+	if o.Length > 0 && o.Length < math.MaxInt64-o.Offset {
 		length = o.Length
 	}
 	for range replacedAttempts {
@@ -120,14 +121,15 @@ func (s *Store) reader(ctx context.Context, body io.ReadCloser, f found, o provi
 
 // head describes the object, or one generation of it.
 func (s *Store) head(ctx context.Context, key string, generation int64) (found, error) {
-	a, err := s.object(key).Generation(generation).Attrs(ctx)
+	var answered clock
+	a, err := s.object(key).Generation(generation).Attrs(answered.watch(ctx))
 	if err != nil {
 		return found{}, err
 	}
 	if a.Name != key {
 		return found{}, fmt.Errorf("the service answers with %q", a.Name)
 	}
-	return foundOf(a), nil
+	return foundOf(a, answered.now()), nil
 }
 
 // Stat implements [provider.BlobStore].

@@ -32,7 +32,7 @@ func (s *Store) lock(ctx context.Context, key string, r provider.Retention) erro
 		if err = s.missing(ctx, err); err != nil {
 			return err
 		}
-		own := ownRetention(present.ObjectAttrs)
+		own := ownRetention(present.ObjectAttrs, present.now)
 		switch {
 		case remote.Weaker(r, own):
 			return provider.ErrLocked

@@ -48,8 +48,8 @@ func retentionTo(r provider.Retention) *storage.ObjectRetention {
 }
 
 // ownRetention is what Retain or Lock gave the object, if it is still in force.
-func ownRetention(a *storage.ObjectAttrs) provider.Retention {
-	if a.Retention == nil || !time.Now().Before(a.Retention.RetainUntil) {
+func ownRetention(a *storage.ObjectAttrs, now time.Time) provider.Retention {
+	if a.Retention == nil || !now.Before(a.Retention.RetainUntil) {
 		return provider.Retention{}
 	}
 	r := provider.Retention{Mode: provider.Governance, Until: a.Retention.RetainUntil.UTC()}
@@ -61,32 +61,33 @@ func ownRetention(a *storage.ObjectAttrs) provider.Retention {
 
 // retentionOf is that of the object itself, or else what the policy of the
 // bucket gives it. Whether that can be shortened is a matter of the bucket.
-func retentionOf(a *storage.ObjectAttrs) provider.Retention {
-	if own := ownRetention(a); !own.IsZero() {
+func retentionOf(a *storage.ObjectAttrs, now time.Time) provider.Retention {
+	if own := ownRetention(a, now); !own.IsZero() {
 		return own
 	}
-	if time.Now().Before(a.RetentionExpirationTime) {
+	if now.Before(a.RetentionExpirationTime) {
 		return provider.Retention{Mode: provider.Governance, Until: a.RetentionExpirationTime.UTC()}
 	}
 	return provider.Retention{}
 }
 
 // held: it is under a retention or a hold, and must stay.
-func held(a *storage.ObjectAttrs) bool {
-	return a.TemporaryHold || a.EventBasedHold || !retentionOf(a).IsZero()
+func held(a *storage.ObjectAttrs, now time.Time) bool {
+	return a.TemporaryHold || a.EventBasedHold || !retentionOf(a, now).IsZero()
 }
 
 // found is what the service tells of an object.
 type found struct {
 	provider.Info
 	*storage.ObjectAttrs
-	write string // the name of the Put that wrote it
+	write string    // the name of the Put that wrote it
+	now   time.Time // by the service's clock
 }
 
-func foundOf(a *storage.ObjectAttrs) found {
-	f := found{Info: listed(a), ObjectAttrs: a}
+func foundOf(a *storage.ObjectAttrs, now time.Time) found {
+	f := found{Info: listed(a), ObjectAttrs: a, now: now}
 	f.Info.Meta, f.Info.SHA256, f.write = remote.DecodeMeta(a.Metadata)
-	f.Info.Retain = retentionOf(a)
+	f.Info.Retain = retentionOf(a, now)
 	return f
 }
 

@@ -227,10 +227,15 @@ func (w *write) committed(u *storage.Writer) (*storage.ObjectAttrs, error) {
 	return a, nil
 }
 
+// promises says of what an error means that nothing was changed: the source of
+// a copy, too, may be gone only since.
+func promises(meaning error) bool {
+	return meaning == provider.ErrConflict || meaning == provider.ErrLocked || meaning == provider.ErrNotFound
+}
+
 // outcome finds out what became of an upload that failed with err. What may
 // have been carried out is looked up: the object of this very Put is success.
 func (w *write) outcome(ctx context.Context, err error, tries *attempts) (*storage.ObjectAttrs, error) {
-	refused := errors.Is(meaningOf(err), provider.ErrConflict)
 	if !tries.mayHave(err) || errors.Is(err, provider.ErrCorrupt) {
 		return nil, err
 	}
@@ -240,7 +245,7 @@ func (w *write) outcome(ctx context.Context, err error, tries *attempts) (*stora
 	switch {
 	case readErr == nil && f.write == w.name:
 		return f.ObjectAttrs, nil
-	case refused:
+	case tries.unanswered.Load() && promises(meaningOf(err)):
 		// An attempt without an answer came before the one that was refused.
 		// It may have succeeded, and been replaced since.
 		return nil, fmt.Errorf("outcome unknown: an earlier attempt was not answered, and then: %s", err)
