@@ -44,8 +44,10 @@ test-fips: ## the tests under GODEBUG=fips140=only
 LONG := ./backup/postgres ./examples/quickstart ./provider/... ./retention ./dr
 long: ## the long form of the tests that have to be run in full
 	HOLDFAST_LONG=1 $(GO) test -timeout 30m -skip '^TestMillionKeys$$' $(LONG)
-	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestOnServers/alone/(15|17)/(steps_fail|crash)' ./backup/postgres/logical
-	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery|TestPruneTidies|TestPruneCrash' ./backup
+	@echo "the long form of ./backup, and beside it of ./backup/postgres/logical, which waits for servers"; \
+	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestOnServers/alone/(15|17)/(steps_fail|crash)' ./backup/postgres/logical & servers=$$!; \
+	HOLDFAST_LONG=1 $(GO) test -timeout 30m -run 'TestEvery|TestPruneTidies|TestPruneCrash' ./backup; bad=$$?; \
+	wait $$servers && exit $$bad
 	cd internal/bench && $(GO) test ./...
 
 # In two halves, so that two cores are used: each is one thread, because a seed
