@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 
@@ -164,9 +165,11 @@ func (r Recipient) matches(ctx context.Context) error {
 // first plan creates it.
 func (p *Planner) checkRepositories(ctx context.Context, f *faults) {
 	for _, site := range []string{PrimarySite, StandbySite} {
-		_, err := p.Repository(ctx, site)
+		repo, err := p.Repository(ctx, site)
 		switch {
-		case err == nil, errors.Is(err, backup.ErrNoRepository), errors.Is(err, errNoKey):
+		case err == nil:
+			p.checkBucketLock(ctx, f, site, repo)
+		case errors.Is(err, backup.ErrNoRepository), errors.Is(err, errNoKey):
 		case errors.Is(err, backup.ErrNoIdentity):
 			f.add("sites."+site+".bucket", oneLine(err), "give the identity of one of these recipients, or choose the right bucket")
 		default:
@@ -174,6 +177,25 @@ func (p *Planner) checkRepositories(ctx context.Context, f *faults) {
 				f.add("sites."+site+".bucket", oneLine(err), "see whether this is the right bucket; Repository.Repair rebuilds what can be rebuilt")
 			}
 		}
+	}
+}
+
+// checkBucketLock finds a bucket that locks by itself what is stored in it:
+// where that is not known here, nobody makes these locks last.
+func (p *Planner) checkBucketLock(ctx context.Context, f *faults, site string, repo *backup.Repository) {
+	store, err := p.repositoryStore(ctx, site)
+	if err != nil || p.config.lockOf(site) != nil {
+		return
+	}
+	for info, err := range repo.Manifests(ctx) {
+		if err != nil {
+			return // a plan says so
+		}
+		if now, err := store.Stat(ctx, info.Key); err == nil && now.Retain.Until.After(time.Now()) {
+			f.add("sites."+site+".lock", fmt.Sprintf("is not set, but the bucket locks what is stored in it, until %s for one: points lose that although they are kept", now.Retain.Until.UTC().Format(time.RFC3339)),
+				"set it, with keep no longer than points are to be protected; with extend_off: true if locks are to end")
+		}
+		return // one tells; each costs a request
 	}
 }
 

@@ -3,6 +3,7 @@ package dr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -321,6 +322,9 @@ func TestLockCrash(t *testing.T) {
 			crash := providertest.NewFaulty(store, nil)
 			if n > 0 {
 				crash.Use(providertest.CrashAfter(n))
+				if n%8 == 0 {
+					crash.Use(providertest.CrashBefore(n))
+				}
 			}
 			f.stores["mem://b/"] = crash
 			p := f.planner(t)
@@ -502,6 +506,75 @@ func TestCheckLocks(t *testing.T) {
 	if err := f.planner(t).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "sites.standby.lock: the store has no locks") {
 		t.Errorf("without locks: %v", err)
 	}
+	// A bucket that locks by itself is found out.
+	f = lockFixture(t)
+	f.config.Sites.Standby.Lock = nil
+	f.stores["mem://b/"] = providertest.NewFaulty(providertest.NewBucket(providertest.BucketOptions{DefaultKeep: time.Hour}), nil)
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		if err := p.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "sites.standby.lock: is not set, but the bucket locks what is stored in it, until 2000-01-01T01:00:00Z") {
+			t.Errorf("a bucket with a default: %v", err)
+		}
+		if time.Sleep(2 * time.Hour); strings.Contains(fmt.Sprint(p.Check(t.Context())), "sites.standby.lock") {
+			t.Error("of locks that are over")
+		}
+	})
+}
+
+// A record that could not be kept makes the locks due again, and so does a run
+// that was cancelled; both are told.
+func TestLockRecords(t *testing.T) {
+	f := lockFixture(t)
+	synctest.Test(t, func(t *testing.T) {
+		p := f.planner(t)
+		f.catchUp(t, p)
+		due := func() []string {
+			t.Helper()
+			plan, err := p.Plan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return actionsOf(plan, ActLock)
+		}
+		extend := func(ctx context.Context, site string) error {
+			t.Helper()
+			w, err := p.read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.extendLocks(ctx, w, site)
+			return err
+		}
+		both := []string{PrimarySite, StandbySite}
+		f.stores["mem://c/"].Use(func(c providertestCall) providertestFault {
+			if c.Op == "put" && strings.Contains(c.Key, kindLocking) {
+				return providertestFault{Before: errAway}
+			}
+			return providertestFault{}
+		})
+		if err := extend(t.Context(), PrimarySite); err != nil || !slices.Equal(due(), both) {
+			t.Errorf("%v; due %v", err, due())
+		}
+		if n := len(f.eventsOf(EventRecord)); n != 1 {
+			t.Errorf("%d events of records", n)
+		}
+		f.stores["mem://c/"].Use(nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := extend(ctx, StandbySite); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		if all := lockings(t, p, StandbySite); len(all) != 1 || all[0].Error == "" || all[0].ended() {
+			t.Errorf("cancelled: %+v", all)
+		}
+		if err := extend(t.Context(), PrimarySite); err != nil || len(due()) > 0 {
+			t.Errorf("%v; due %v", err, due())
+		}
+		if time.Sleep(tick / 4); !slices.Equal(due(), []string{StandbySite}) {
+			t.Errorf("due %v", due())
+		}
+	})
 }
 
 // What is known of the locks of a point follows from the records.
