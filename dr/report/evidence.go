@@ -93,6 +93,16 @@ type Point struct {
 	BytesStored int64 `json:"bytes_stored"` // written for them, compressed and sealed
 }
 
+// A Window is a stretch of time of which every moment could be restored.
+type Window struct {
+	Workload string    `json:"workload"`
+	Site     string    `json:"site"` // from where
+	Since    time.Time `json:"since"`
+	Until    time.Time `json:"until"`  // the last change; not after Since if nothing has changed since
+	Points   int       `json:"points"` // in it
+	Of       string    `json:"of"`     // what tells it from others, such as "timeline 2"
+}
+
 // A Verdict is what retention decided about a point.
 type Verdict string
 

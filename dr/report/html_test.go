@@ -241,3 +241,37 @@ func TestManyPoints(t *testing.T) {
 		t.Errorf("the newest points are at %s to %s", first.X, last.X)
 	}
 }
+
+// The moments that can be restored are shown by site, with how far each is
+// behind; without any, page and twin are those of before they were known.
+func TestWindows(t *testing.T) {
+	r := sample()
+	for _, points := range [][]Point{r.Points, nil} {
+		r.Points, r.Selection = points, ""
+		page := string(mustPage(t, r))
+		i := strings.Index(page, "Moments that could be restored, by site")
+		if i < 0 {
+			t.Fatal("there is no such table")
+		}
+		if !strings.Contains(page, "ges are as of 2026-11-21") {
+			t.Error("as of when the points and windows were listed is not said")
+		}
+		page = page[i:]
+		page = page[:strings.Index(page, "</table>")]
+		for _, want := range []string{"frankfurt", "timeline 2", "nothing changed since", Duration(15*time.Minute + 12*time.Second).String()} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the table does not say %q:\n%s", want, page)
+			}
+		}
+		if a, b := strings.Index(page, "timeline 2"), strings.LastIndex(page, "timeline 3"); a > b {
+			t.Error("the later window of a site stands before the earlier")
+		}
+	}
+	r.Windows = nil
+	if page := string(mustPage(t, r)); strings.Contains(page, "Moments") {
+		t.Error("a table of nothing")
+	}
+	if b, err := r.twin(); err != nil || strings.Contains(string(b), "windows") {
+		t.Errorf("the twin names windows: %v", err)
+	}
+}

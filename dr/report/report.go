@@ -43,10 +43,16 @@ type Report struct {
 	// the report covers; PointsAsOf is when they were listed, and what their
 	// ages are counted from. Selection says how the points that were
 	// restored were chosen, with the seed if by chance.
-	Points     []Point    `json:"points"`
-	PointsAsOf time.Time  `json:"points_as_of"`
-	Selection  string     `json:"selection"`
-	Retention  []Decision `json:"retention"`
+	Points     []Point   `json:"points"`
+	PointsAsOf time.Time `json:"points_as_of"`
+	Selection  string    `json:"selection"`
+
+	// Windows are the moments that could be restored from each site then,
+	// where a log goes on behind the points. Without any the twin has no such
+	// field, as those that were written before it.
+	Windows []Window `json:"windows,omitempty"`
+
+	Retention []Decision `json:"retention"`
 
 	Replication []Replication `json:"replication"`
 	Integrity   []Integrity   `json:"integrity"`

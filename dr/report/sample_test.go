@@ -127,6 +127,11 @@ func sample() *Report {
 			{"log group /dr/tf-0042", Spared, t0.Add(18*time.Minute + 52*time.Second), "kept for 400 days as evidence"},
 		},
 	}
+	r.Windows = []Window{
+		{"orders-db", "frankfurt", t0.Add(-7 * 24 * time.Hour), t0.Add(-time.Second), 28, "timeline 3"},
+		{"orders-db", "ireland", t0.Add(-7 * 24 * time.Hour), t0.Add(-12 * time.Second), 27, "timeline 3"},
+		{"orders-db", "ireland", t0.Add(-31 * 24 * time.Hour), t0.Add(-31 * 24 * time.Hour), 1, "timeline 2"},
+	}
 	add := func(id, workload, mode string, at time.Time, stage Stage, read, fresh, stored int64) {
 		r.Points = append(r.Points, Point{id, workload, mode, at, stage, read, fresh, stored})
 	}

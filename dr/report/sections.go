@@ -140,7 +140,9 @@ func stepMark(s StepState) mark {
 
 func pointsSection(r *Report, f Findings) section {
 	s := section{ID: "points", Title: "Recovery points", None: "No recovery points were listed."}
+	windows := windowsTable(r)
 	if len(r.Points) == 0 {
+		s.Lead, s.Tables = "Ages are as of "+instant(r.PointsAsOf)+".", windows
 		return s
 	}
 	s.Lead = "How far the points have come: committed (its manifest is written), then arrived (every object is at the standby), then restorable (with all it needs, the primary region gone), then proven (restored, checked, timed). Ages are as of " + instant(r.PointsAsOf) + "."
@@ -173,11 +175,36 @@ func pointsSection(r *Report, f Findings) section {
 			span(&age, ""), size(p.BytesRead), size(p.BytesNew), size(p.BytesStored)}})
 	}
 	s.Charts = pointCharts(r)
-	s.Sums, s.Tables = []table{sums}, []table{all}
+	s.Sums, s.Tables = []table{sums}, append(windows, all)
 	if r.Selection != "" {
 		s.Notes = []string{"How the points that were restored were chosen: " + clip(r.Selection, longText) + "."}
 	}
 	return s
+}
+
+// windowsTable shows which moments can be restored from where; nothing if that
+// was not found out.
+func windowsTable(r *Report) []table {
+	if len(r.Windows) == 0 {
+		return nil
+	}
+	sorted := slices.Clone(r.Windows)
+	slices.SortStableFunc(sorted, func(a, b Window) int {
+		return cmp.Or(cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Site, b.Site), a.Since.Compare(b.Since))
+	})
+	shown, more := limited(sorted, 50)
+	t := table{Caption: "Moments that could be restored, by site", More: more,
+		Head: columns("Workload", "Site", "From", "To", "#Length", "#Ended ago", "#Points", "Of")}
+	for _, w := range shown {
+		to, length := cell{Text: "nothing changed since", Quiet: true}, (*Duration)(nil)
+		if w.Until.After(w.Since) {
+			d := Duration(w.Until.Sub(w.Since))
+			to, length = when(&w.Until, ""), &d
+		}
+		behind := max(0, Duration(r.PointsAsOf.Sub(w.Until)))
+		t.Rows = append(t.Rows, row{Cells: []cell{txt(w.Workload), txt(w.Site), when(&w.Since, ""), to, span(length, "—"), span(&behind, ""), num(int64(w.Points)), txt(w.Of)}})
+	}
+	return []table{t}
 }
 
 func retentionSection(r *Report) section {

@@ -96,6 +96,9 @@ func Parse(b []byte) (*Report, error) {
 	if t.Report == nil {
 		return nil, errors.New("parse twin: report: must be set")
 	}
+	if t.Report.Windows == nil { // no list of what is read is nil
+		t.Report.Windows = []Window{}
+	}
 	if err := t.Report.Validate(); err != nil {
 		return nil, fmt.Errorf("parse twin: %w", err)
 	}

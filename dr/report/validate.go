@@ -191,7 +191,7 @@ func (c *checker) steps(r *Report) {
 
 func (c *checker) points(r *Report) {
 	seen := map[[2]string]bool{}
-	if len(r.Points) > 0 {
+	if len(r.Points) > 0 || len(r.Windows) > 0 {
 		c.at(r.PointsAsOf, "points_as_of")
 	}
 	each(r.Points, "points", func(at string, p *Point) {
@@ -208,6 +208,14 @@ func (c *checker) points(r *Report) {
 		key := [2]string{p.Workload, p.ID}
 		c.want(!seen[key], at+".id", "%q is there twice", p.ID)
 		seen[key] = true
+	})
+	each(r.Windows, "windows", func(at string, w *Window) {
+		c.workload(w.Workload, at+".workload")
+		c.set(w.Site, at+".site")
+		c.at(w.Since, at+".since")
+		c.at(w.Until, at+".until")
+		c.want(!w.Since.After(r.PointsAsOf), at+".since", "is after points_as_of")
+		c.want(w.Points > 0, at+".points", "must be at least 1: a log begins with a point")
 	})
 	each(r.Retention, "retention", func(at string, d *Decision) {
 		c.set(d.Point, at+".point")
