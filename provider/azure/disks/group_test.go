@@ -409,12 +409,11 @@ func TestGroupWrecked(t *testing.T) {
 		vm, ids := s.together(2)
 		s.write(t, ids, 1)
 		was := vm.Properties.StorageProfile.DataDisks
-		done := false
+		var done atomic.Bool
 		s.Add(func(r *wire.Request, next func() (*http.Response, error)) (*http.Response, error) {
-			if done || !r.Is(w.method, w.path) {
+			if !r.Is(w.method, w.path) || !done.CompareAndSwap(false, true) {
 				return next()
 			}
-			done = true
 			s.mu.Lock()
 			if w.before != nil {
 				w.before(s, vm)
