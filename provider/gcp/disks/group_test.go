@@ -440,6 +440,24 @@ func TestGroupGivenUp(t *testing.T) {
 	}
 }
 
+// A group that another call makes between two looks of this one is not taken for
+// one of which a snapshot was deleted.
+func TestGroupBetween(t *testing.T) {
+	t.Parallel()
+	s := fakegcp.NewCompute(t)
+	e, v := open(t, s, nil), together(s, 2)
+	var refs []provider.SnapshotRef
+	between, _ := fakegcp.First(1, "compute.snapshots.get", func(_ *fakegcp.Request, next func() (*http.Response, error)) (*http.Response, error) {
+		answer, err := next() // that the first is not there
+		refs = group(t, open(t, s, nil), v...)
+		return answer, err
+	})
+	s.Add(between)
+	if own := group(t, e, v...); !slices.Equal(own, refs) || len(s.Seen(insertGroup)) != 1 {
+		t.Errorf("%v, then %v after %d freezes", refs, own, len(s.Seen(insertGroup)))
+	}
+}
+
 // What others do to labels, and a list that is behind, hide nothing of a group;
 // and what was made of another instant snapshot of the same name is none of it.
 func TestGroupUnlisted(t *testing.T) {
