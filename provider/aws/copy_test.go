@@ -287,6 +287,7 @@ func TestCopyTagsOnMoto(t *testing.T) {
 // A copy whose reply was lost, and whose source is gone when it is made again,
 // does not say that there was nothing to copy.
 func TestCopyOfWhatIsGoneAfterLostReply(t *testing.T) {
+	t.Parallel()
 	for _, start := range bothServers {
 		server := start(t)
 		n := badnet.New(t, server.Endpoint, httptest.NewServer)

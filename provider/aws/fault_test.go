@@ -264,6 +264,7 @@ func uploadsOf(bucket, prefix string) *s3.ListMultipartUploadsInput {
 // A Delete whose reply was lost finds out that it succeeded. What another has
 // put since stays, and nobody says of it that nothing was changed.
 func TestDeleteWithLostReply(t *testing.T) {
+	t.Parallel()
 	server := testenv.VersityGW(t)
 	n := badnet.New(t, server.Endpoint, httptest.NewServer)
 	bucket := server.NewBucket(t, testenv.BucketOptions{})
@@ -325,6 +326,7 @@ func TestWaitsForAnotherAsLongAsItMay(t *testing.T) {
 // A proxy that answers in place of the store does not know what became of the
 // request: that is no refusal which changed nothing.
 func TestNamelessUnavailable(t *testing.T) {
+	t.Parallel()
 	server := testenv.MinIO(t)
 	n := badnet.New(t, server.Endpoint, httptest.NewServer)
 	bucket := server.NewBucket(t, testenv.BucketOptions{})
