@@ -330,6 +330,9 @@ func (s *Snapshots) drop(ctx context.Context, what string, get, remove func() er
 		if isMissing(err) {
 			return nil
 		}
+		if look%invisible == 0 {
+			asked = false // it may have been made again, by a call that this one raced with
+		}
 		if err == nil && !asked {
 			err = remove()
 			asked = err == nil
