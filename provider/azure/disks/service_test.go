@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -74,14 +75,22 @@ func newService() *service {
 
 // accepting answers writes with 202 and where to ask, as Azure does. The fakes
 // do that, too, but then take a second write of a name for a question about the
-// first, and bear no two at a time.
+// first, and bear no two at a time. Lists of one path share their pages, so each
+// gets a path of its own.
 type accepting struct {
 	mu     sync.Mutex
 	server *fake.ServerFactoryTransport
+	lists  int
 }
 
 func (a *accepting) Do(r *http.Request) (*http.Response, error) {
 	r = r.WithContext(context.WithoutCancel(r.Context())) // or the fake answers before it has done what was asked
+	if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/snapshots") {
+		a.mu.Lock()
+		a.lists++
+		r.URL = r.URL.JoinPath(fmt.Sprintf("list-%d", a.lists))
+		a.mu.Unlock()
+	}
 	if r.Method == http.MethodGet {
 		return a.server.Do(r)
 	}
